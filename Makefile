@@ -1,0 +1,42 @@
+# Each target makes its own environment in .venv on a machine that has Python >= 3.11, make and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DATA ?= generated
+ARGS ?=
+
+.PHONY: help rehearse test test-unit check clean
+
+help:
+	@echo "make rehearse   bring two sites up on this machine, lose one, measure the recovery (DATA=folder of a MovieLens data set)"
+	@echo "make test       every test; ARGS='-k name' narrows them"
+	@echo "make test-unit  the tests that start no server"
+	@echo "make check      formatting, lint and types"
+	@echo "make clean      stop the lab and remove what was made here"
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} found, Tandem needs 3.11 or newer; name one: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment can be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "installing into $(VENV); the first time this takes some minutes, most of them for torch"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[programs,serving,train,drills,lab,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint requirements.lock nvidia-pytriton
+	@touch $@
+
+rehearse: $(INSTALLED)
+	$(BIN)/tandem rehearse --data $(DATA)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-unit: $(INSTALLED)
+	$(BIN)/python -m pytest -m 'not live and not pulumi' $(ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	@if [ -x $(BIN)/tandem ]; then $(BIN)/tandem lab down; fi
+	rm -rf $(VENV) .tandem .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
