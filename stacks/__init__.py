@@ -1,0 +1,1 @@
+"""Programs: choose, wire, export."""

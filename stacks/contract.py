@@ -1,0 +1,230 @@
+"""Every key a stack exports, once: what the next stack and the drills may rely on.
+
+Imports no pulumi, so that a drill can read outputs on a machine that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
+
+PROJECT: Final = "tandem"
+ORGANIZATION: Final = "organization"
+"""The name a self-managed backend gives every organization."""
+
+SITE_LAYERS: Final = ("storage", "pool", "platform", "serving")
+"""Layers every site has, in the order they come up."""
+TRAFFIC_LAYER: Final = "traffic"
+"""The one layer that stands above all sites."""
+
+HEALTH_PATH: Final = "/healthz"
+HEALTH_TOKEN: Final = "tandem-golden-ok"  # noqa: S105  no secret, a word the DNS health checks search for
+"""Stands in the first 512 bytes of a healthy gateway's answer and in no other."""
+
+SITE_LABEL: Final = "tandem.io/site"
+
+
+class ContractError(ValueError):
+    """Outputs that do not have the keys their layer promises."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Outputs of one stack, read back by name."""
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """The exported keys, in declaration order."""
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def check_keys(cls, exported: Mapping[str, Any]) -> None:
+        """Raise ContractError unless `exported` has exactly this layer's keys."""
+        missing = sorted(set(cls.keys()) - set(exported))
+        unknown = sorted(set(exported) - set(cls.keys()))
+        if missing or unknown:
+            raise ContractError(
+                f"{cls.__name__}: missing {missing or 'nothing'}, unknown {unknown or 'nothing'};"
+                " a stack exports exactly its keys of stacks/contract.py: bring that stack up to date with `tandem up`"
+            )
+
+    @classmethod
+    def read(cls, exported: Mapping[str, Any]) -> Self:
+        """The outputs as typed values; `exported` is what `pulumi stack output --json` prints."""
+        cls.check_keys(exported)
+        return cls(**exported)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageOutputs(Outputs):
+    """`storage-<site>`: where this site keeps models."""
+
+    site: str
+    region: str
+    endpoint: str
+    """S3 endpoint as a URL; empty where the region's own endpoint is meant."""
+    model_bucket: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOutputs(Outputs):
+    """`pool-<site>`: the cluster, its nodes and the address traffic enters at."""
+
+    site: str
+    kind: str
+    """private or public."""
+    cluster_name: str
+    kubeconfig: str
+    """JSON, free of long-lived credentials: server, certificate authority and, where needed, an exec plugin."""
+    edge_address: str
+    """IPv4 address of the site's edge."""
+    edge_dns_name: str
+    """Name of the edge's load balancer for alias records; empty where the edge is only an address."""
+    edge_zone_id: str
+    """Hosted zone of `edge_dns_name`; empty with it."""
+    edge_target_group_arn: str
+    """Target group the gateway is bound to; empty where the edge is a virtual address."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformOutputs(Outputs):
+    """`platform-<site>`: what a workload of this site may use."""
+
+    site: str
+    namespace: str
+    priority_class: str
+    gpu_resource: str
+    """Extended resource a pod requests one GPU with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingOutputs(Outputs):
+    """`serving-<site>`: the recommender as it is meant to run there."""
+
+    site: str
+    namespace: str
+    triton_deployment: str
+    triton_replicas: int
+    gateway_deployment: str
+    gateway_replicas: int
+    model_name: str
+    model_digest: str
+    """sha256:<64 hex>; the version every answer of this site has to name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteEndpoint(Outputs):
+    """One site as the traffic stack sees it."""
+
+    name: str
+    """Host name that always means this site."""
+    address: str
+    port: int
+    weight: int
+    health_check_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficOutputs(Outputs):
+    """`traffic`: the name users ask for, and how the sites behind it are judged."""
+
+    zone_id: str
+    zone_name: str
+    name_servers: list[str]
+    service_name: str
+    resolver: str
+    """host:port of the name server to ask; empty means the system's resolver."""
+    dns_api: str
+    """Endpoint of the DNS service's API; empty means the provider's own."""
+    scheme: str
+    ttl_seconds: int
+    health_path: str
+    health_token: str
+    health_interval_seconds: int
+    health_threshold: int
+    probe_timeout_seconds: int
+    """Longest one probe of a dead endpoint can take: connect plus answer."""
+    request_timeout_seconds: float
+    """What a client waits for one answer."""
+    sites: dict[str, SiteEndpoint]
+
+    @classmethod
+    def read(cls, exported: Mapping[str, Any]) -> Self:
+        cls.check_keys(exported)
+        sites = {site: SiteEndpoint.read(endpoint) for site, endpoint in exported["sites"].items()}
+        return cls(**{**exported, "sites": sites})
+
+
+LAYERS: Final[dict[str, type[Outputs]]] = {
+    "storage": StorageOutputs,
+    "pool": PoolOutputs,
+    "platform": PlatformOutputs,
+    "serving": ServingOutputs,
+    "traffic": TrafficOutputs,
+}
+
+
+@dataclass(frozen=True)
+class StackName:
+    """`<layer>[-<site>].<env>`, parsed."""
+
+    layer: str
+    site: str | None
+    env: str
+
+    @classmethod
+    def parse(cls, name: str) -> StackName:
+        """Raise ValueError for a name no stack of this project can have."""
+        head, dot, env = name.partition(".")
+        layer, dash, site = head.partition("-")
+        if not dot or not env or layer not in LAYERS or bool(dash and site) != (layer in SITE_LAYERS):
+            raise ValueError(
+                f"{name!r} is no stack of this project; stacks are named <layer>-<site>.<env> for the layers"
+                f" {', '.join(SITE_LAYERS)}, and {TRAFFIC_LAYER}.<env>, for example storage-private.prod"
+            )
+        return cls(layer, site or None, env)
+
+    def __str__(self) -> str:
+        return f"{self.layer}-{self.site}.{self.env}" if self.site else f"{self.layer}.{self.env}"
+
+    @property
+    def qualified(self) -> str:
+        """The name a StackReference takes."""
+        return f"{ORGANIZATION}/{PROJECT}/{self}"
+
+    def sibling(self, layer: str, site: str | None = None) -> StackName:
+        """The stack of another layer: of the same site, or of `site`."""
+        return StackName(layer, None if layer == TRAFFIC_LAYER else (site or self.site), self.env)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All outputs of one environment, as drills read them."""
+
+    env: str
+    storage: dict[str, StorageOutputs]
+    pool: dict[str, PoolOutputs]
+    platform: dict[str, PlatformOutputs]
+    serving: dict[str, ServingOutputs]
+    traffic: TrafficOutputs
+
+    @classmethod
+    def read(cls, env: str, outputs: Mapping[str, Mapping[str, Any]]) -> Deployment:
+        """From a map of stack name to its outputs; ContractError when a stack or a key is missing."""
+        by_layer: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS}
+        for name, exported in outputs.items():
+            stack = StackName.parse(name)
+            if stack.env == env:
+                by_layer[stack.layer][stack.site or ""] = LAYERS[stack.layer].read(exported)
+        if "" not in by_layer[TRAFFIC_LAYER]:
+            raise ContractError(f"no outputs of traffic.{env}; bring the stacks up first: tandem up --env {env}")
+        traffic: TrafficOutputs = by_layer[TRAFFIC_LAYER][""]
+        for layer in SITE_LAYERS:
+            absent = sorted(set(traffic.sites) - set(by_layer[layer]))
+            if absent:
+                raise ContractError(
+                    f"no outputs of {layer}-{absent[0]}.{env}, a site traffic.{env} names;"
+                    f" bring it up: tandem up --env {env}"
+                )
+        return cls(env, by_layer["storage"], by_layer["pool"], by_layer["platform"], by_layer["serving"], traffic)
