@@ -1,0 +1,1 @@
+"""A hybrid cloud on one machine; nothing in production imports it."""

@@ -1,0 +1,1 @@
+"""A small Kubernetes API server: one store of objects, one watch bus, one HTTP application."""
