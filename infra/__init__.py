@@ -1,0 +1,1 @@
+"""Pulumi components: what can be declared. Knows no environment, no stack, no drill, no lab."""

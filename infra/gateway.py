@@ -1,0 +1,214 @@
+"""The REST service of a site, in front of its model servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pulumi
+from pulumi import Input, Output, ResourceOptions
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.apps.v1 import (
+    Deployment,
+    DeploymentSpecArgs,
+    DeploymentStrategyArgs,
+    RollingUpdateDeploymentArgs,
+)
+from pulumi_kubernetes.core.v1 import (
+    ContainerArgs,
+    ContainerPortArgs,
+    PodSpecArgs,
+    PodTemplateSpecArgs,
+    Service,
+    ServiceAccount,
+    ServicePortArgs,
+    ServiceSpecArgs,
+    TolerationArgs,
+)
+from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
+
+from infra import naming, pod
+
+NAME: Final = "gateway"
+LIVE_PATH: Final = "/livez"
+GRACE_SECONDS: Final = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class VirtualAddress:
+    """An edge that is an address of the site's own network."""
+
+    address: Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetGroup:
+    """An edge that is a load balancer which exists already; pods register in its target group."""
+
+    arn: Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayArgs:
+    """How many gateways, for which model, behind which edge."""
+
+    site: str
+    namespace: Input[str]
+    priority_class: Input[str]
+    image: str
+    model: pod.ModelSource
+    backend: str
+    replicas: int
+    port: int
+    edge_port: int
+    edge: VirtualAddress | TargetGroup
+    triton_service: str
+    health_path: str
+    health_token: str
+    golden_interval_seconds: int
+    request_timeout_seconds: float
+    gpu_resource: Input[str]
+    cpu: str
+    memory: str
+
+
+def triton_variable(service: str) -> str:
+    """Address of the model servers as the kubelet's service variables give it, with no DNS server in the path."""
+    prefix = service.upper().replace("-", "_")
+    return f"$({prefix}_SERVICE_HOST):$({prefix}_SERVICE_PORT_GRPC)"
+
+
+class Gateway(pulumi.ComponentResource):
+    """A service that takes traffic only while the golden request comes back right."""
+
+    deployment: Output[str]
+
+    def __init__(self, name: str, args: GatewayArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("tandem:gateway:Gateway", name, {}, opts)
+        child = ResourceOptions(parent=self)
+        metadata = ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=naming.labels(args.site, NAME))
+        selector = LabelSelectorArgs(match_labels=naming.selector(NAME))
+        account = ServiceAccount(f"{name}-account", metadata=metadata, opts=child)
+        PodDisruptionBudget(
+            f"{name}-budget",
+            metadata=metadata,
+            spec=PodDisruptionBudgetSpecArgs(
+                max_unavailable=1, selector=selector, unhealthy_pod_eviction_policy="AlwaysAllow"
+            ),
+            opts=child,
+        )
+        deployment = Deployment(
+            f"{name}-deployment",
+            metadata=metadata,
+            spec=DeploymentSpecArgs(
+                replicas=args.replicas,
+                selector=selector,
+                strategy=DeploymentStrategyArgs(
+                    type="RollingUpdate",
+                    rolling_update=RollingUpdateDeploymentArgs(max_unavailable=0, max_surge=1),
+                ),
+                template=PodTemplateSpecArgs(
+                    metadata=ObjectMetaArgs(
+                        labels=naming.labels(args.site, NAME),
+                        annotations={"tandem.io/model-digest": args.model.digest},
+                    ),
+                    spec=self._pod(args, account.metadata.name),
+                ),
+            ),
+            opts=child,
+        )
+        self._expose(name, args, child)
+        self.deployment = deployment.metadata.name
+        self.register_outputs({"deployment": self.deployment})
+
+    def _expose(self, name: str, args: GatewayArgs, child: ResourceOptions) -> None:
+        """The Service, and what joins it to the edge."""
+        virtual = args.edge if isinstance(args.edge, VirtualAddress) else None
+        service = Service(
+            f"{name}-service",
+            metadata=ObjectMetaArgs(
+                name=NAME,
+                namespace=args.namespace,
+                labels=naming.labels(args.site, NAME),
+                annotations={"metallb.io/loadBalancerIPs": virtual.address} if virtual else None,
+            ),
+            spec=ServiceSpecArgs(
+                type="LoadBalancer" if virtual else "ClusterIP",
+                selector=naming.selector(NAME),
+                ports=[ServicePortArgs(name="http", port=args.edge_port, target_port="http")],
+            ),
+            opts=child,
+        )
+        if isinstance(args.edge, TargetGroup):
+            CustomResource(
+                f"{name}-binding",
+                api_version="elbv2.k8s.aws/v1beta1",
+                kind="TargetGroupBinding",
+                metadata=ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=naming.labels(args.site, NAME)),
+                spec={
+                    "targetGroupARN": args.edge.arn,
+                    "targetType": "ip",
+                    "serviceRef": {"name": service.metadata.name, "port": args.edge_port},
+                    "networking": {
+                        "ingress": [
+                            {
+                                # Pods have no public address: anyone is anyone inside the VPC.
+                                "from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}],
+                                "ports": [{"protocol": "TCP", "port": args.port}],
+                            }
+                        ]
+                    },
+                },
+                opts=child,
+            )
+
+    def _pod(self, args: GatewayArgs, account: Input[str]) -> PodSpecArgs:
+        return PodSpecArgs(
+            service_account_name=account,
+            automount_service_account_token=False,
+            priority_class_name=args.priority_class,
+            security_context=pod.unprivileged(),
+            termination_grace_period_seconds=GRACE_SECONDS,
+            # Small enough to stand beside the servers it talks to, on a site that has GPU nodes only.
+            tolerations=[TolerationArgs(key=args.gpu_resource, operator="Exists", effect="NoSchedule")],
+            topology_spread_constraints=pod.spread(NAME),
+            init_containers=[pod.fetch(args.model, "reference")],
+            containers=[self._server(args)],
+            volumes=pod.volumes(),
+        )
+
+    def _server(self, args: GatewayArgs) -> ContainerArgs:
+        return ContainerArgs(
+            name=NAME,
+            image=args.image,
+            command=["python", "-m", "serving.gateway"],
+            env=[
+                pod.field_variable("POD_IP", "status.podIP"),
+                pod.field_variable("POD_NAME", "metadata.name"),
+                *pod.variables(
+                    {
+                        "TMPDIR": pod.SCRATCH,
+                        "SITE": args.site,
+                        "PORT": str(args.port),
+                        "MODEL_DIR": pod.MODELS,
+                        "MODEL_NAME": args.model.model_name,
+                        "ACCEPTED_DIGESTS": args.model.digest,
+                        "BACKEND": args.backend,
+                        "TRITON_URL": triton_variable(args.triton_service),
+                        "HEALTH_TOKEN": args.health_token,
+                        "GOLDEN_INTERVAL_SECONDS": str(args.golden_interval_seconds),
+                        "REQUEST_TIMEOUT_SECONDS": str(args.request_timeout_seconds),
+                    }
+                ),
+            ],
+            ports=[ContainerPortArgs(name="http", container_port=args.port)],
+            resources=pod.resources(args.cpu, args.memory),
+            security_context=pod.hardened(),
+            startup_probe=pod.probe(LIVE_PATH, "http", period_seconds=1, failures=120),
+            readiness_probe=pod.probe(args.health_path, "http", period_seconds=2, failures=2),
+            # Never the golden result: restarting a gateway heals no model.
+            liveness_probe=pod.probe(LIVE_PATH, "http", period_seconds=10, failures=3),
+            lifecycle=pod.stop_late(),
+            volume_mounts=pod.mounts(),
+        )

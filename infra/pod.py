@@ -1,0 +1,159 @@
+"""What every serving pod has: no privilege, a verified model, room to write, and an end that loses no request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pulumi import Input, Output
+from pulumi_kubernetes.core.v1 import (
+    CapabilitiesArgs,
+    ContainerArgs,
+    EmptyDirVolumeSourceArgs,
+    EnvVarArgs,
+    EnvVarSourceArgs,
+    HTTPGetActionArgs,
+    LifecycleArgs,
+    LifecycleHandlerArgs,
+    ObjectFieldSelectorArgs,
+    PodSecurityContextArgs,
+    ProbeArgs,
+    ResourceRequirementsArgs,
+    SeccompProfileArgs,
+    SecretKeySelectorArgs,
+    SecurityContextArgs,
+    SleepActionArgs,
+    TopologySpreadConstraintArgs,
+    VolumeArgs,
+    VolumeMountArgs,
+)
+from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
+
+from infra import naming
+
+MODELS: Final = "/models"
+SCRATCH: Final = "/scratch"
+USER: Final = 1000
+"""Neither image needs root; Triton's own image has this user."""
+PRE_STOP_SECONDS: Final = 3
+"""How long a stopping pod goes on serving: until every proxy has heard that it is leaving."""
+FETCH_REQUESTS: Final = {"cpu": "100m", "memory": "128Mi"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """Where a pod's init container fetches its model, and which bytes it accepts."""
+
+    image: str
+    endpoint: Input[str]
+    """S3 endpoint; empty for the region's own."""
+    region: Input[str]
+    bucket: Input[str]
+    model_name: str
+    digest: str
+    credentials_secret: Input[str] | None = None
+    """Secret with access_key and secret_key; none where the pod has an identity of its own."""
+
+
+def hardened() -> SecurityContextArgs:
+    """A container that can gain nothing and change nothing but its volumes."""
+    return SecurityContextArgs(
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=CapabilitiesArgs(drop=["ALL"]),
+    )
+
+
+def unprivileged() -> PodSecurityContextArgs:
+    """A pod that the `restricted` pod security standard admits."""
+    return PodSecurityContextArgs(
+        run_as_non_root=True,
+        run_as_user=USER,
+        run_as_group=USER,
+        fs_group=USER,
+        seccomp_profile=SeccompProfileArgs(type="RuntimeDefault"),
+    )
+
+
+def variables(values: dict[str, Input[str]]) -> list[EnvVarArgs]:
+    """Environment variables in the order given; a later one may use an earlier one as $(NAME)."""
+    return [EnvVarArgs(name=name, value=value) for name, value in values.items()]
+
+
+def field_variable(name: str, path: str) -> EnvVarArgs:
+    """An environment variable that holds a field of the pod itself."""
+    return EnvVarArgs(name=name, value_from=EnvVarSourceArgs(field_ref=ObjectFieldSelectorArgs(field_path=path)))
+
+
+def resources(cpu: str, memory: str, gpus: int = 0, gpu_resource: Input[str] = "") -> ResourceRequirementsArgs:
+    """Requests with memory and GPUs as limits too; no CPU limit, which would only add latency."""
+    if not gpus:
+        return ResourceRequirementsArgs(requests={"cpu": cpu, "memory": memory}, limits={"memory": memory})
+    # Kubernetes refuses a GPU limit that differs from its request.
+    bound = Output.from_input(gpu_resource).apply(lambda resource: {"memory": memory, resource: str(gpus)})
+    return ResourceRequirementsArgs(requests=bound.apply(lambda known: {"cpu": cpu, **known}), limits=bound)
+
+
+def fetch(source: ModelSource, part: str) -> ContainerArgs:
+    """The init container that leaves `part` of the model under /models, every byte verified, or fails."""
+    environment = variables({"TMPDIR": SCRATCH})
+    if source.credentials_secret is not None:
+        for variable, key in (("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key")):
+            reference = SecretKeySelectorArgs(name=source.credentials_secret, key=key)
+            environment.append(EnvVarArgs(name=variable, value_from=EnvVarSourceArgs(secret_key_ref=reference)))
+    where: list[Input[str]] = ["--endpoint", source.endpoint, "--region", source.region, "--bucket", source.bucket]
+    what: list[Input[str]] = ["--digest", source.digest, "--model", source.model_name, "--part", part]
+    return ContainerArgs(
+        name="fetch",
+        image=source.image,
+        command=["python", "-m", "serving.fetch"],
+        args=[*where, *what, "--into", MODELS],
+        env=environment,
+        resources=ResourceRequirementsArgs(requests=FETCH_REQUESTS, limits={"memory": "512Mi"}),
+        security_context=hardened(),
+        volume_mounts=mounts(writable=True),
+    )
+
+
+def mounts(*, writable: bool = False) -> list[VolumeMountArgs]:
+    """The model, read-only except for the container that fetches it, and a place for temporary files."""
+    return [
+        VolumeMountArgs(name="models", mount_path=MODELS, read_only=not writable),
+        VolumeMountArgs(name="scratch", mount_path=SCRATCH),
+    ]
+
+
+def volumes() -> list[VolumeArgs]:
+    """Folders that live and die with the pod."""
+    return [
+        VolumeArgs(name=name, empty_dir=EmptyDirVolumeSourceArgs(size_limit=limit))
+        for name, limit in (("models", "8Gi"), ("scratch", "1Gi"))
+    ]
+
+
+def probe(path: str, port: str, *, period_seconds: int, failures: int, timeout_seconds: int = 2) -> ProbeArgs:
+    """Ask `path` at the port of that name."""
+    return ProbeArgs(
+        http_get=HTTPGetActionArgs(path=path, port=port),
+        period_seconds=period_seconds,
+        failure_threshold=failures,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def stop_late() -> LifecycleArgs:
+    """Go on serving while the pod is taken out of every list of endpoints."""
+    return LifecycleArgs(pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=PRE_STOP_SECONDS)))
+
+
+def spread(name: str) -> list[TopologySpreadConstraintArgs]:
+    """Prefer other zones and other nodes; a lost node must not be a reason to leave a pod unscheduled."""
+    return [
+        TopologySpreadConstraintArgs(
+            max_skew=1,
+            topology_key=key,
+            when_unsatisfiable="ScheduleAnyway",
+            label_selector=LabelSelectorArgs(match_labels=naming.selector(name)),
+        )
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]

@@ -1,0 +1,240 @@
+"""The pods of a site: what their manifests promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from infra import gateway, pod, triton
+from infra.gateway import Gateway, GatewayArgs, TargetGroup, VirtualAddress, triton_variable
+from infra.platform import Platform, PlatformArgs
+from infra.triton import Triton, TritonArgs
+from tests.infra.recording import Graph, run
+
+DIGEST = "sha256:" + "a" * 64
+IMAGE = f"ghcr.io/tandem-recommender/serving@{DIGEST}"
+SOURCE = pod.ModelSource(
+    image=IMAGE,
+    endpoint="http://store.example:9000",
+    region="eu-central-1",
+    bucket="models",
+    model_name="recommender",
+    digest=DIGEST,
+    credentials_secret="store-credentials",
+)
+TRITON = TritonArgs(
+    site="private",
+    namespace="tandem",
+    priority_class="tandem-serving",
+    image=IMAGE,
+    model=SOURCE,
+    backend="cpu",
+    replicas=2,
+    gpus_per_pod=1,
+    gpu_resource="nvidia.com/gpu",
+    cpu="250m",
+    memory="512Mi",
+)
+GATEWAY = GatewayArgs(
+    site="private",
+    namespace="tandem",
+    priority_class="tandem-serving",
+    image=IMAGE,
+    model=SOURCE,
+    backend="cpu",
+    replicas=2,
+    port=8080,
+    edge_port=8080,
+    edge=VirtualAddress(address="192.0.2.10"),
+    triton_service="triton",
+    health_path="/healthz",
+    health_token="token",
+    golden_interval_seconds=2,
+    request_timeout_seconds=1.0,
+    gpu_resource="nvidia.com/gpu",
+    cpu="100m",
+    memory="256Mi",
+)
+
+
+def triton_graph(**changes: Any) -> Graph:
+    return run(lambda: Triton("triton", replace(TRITON, **changes)).deployment)
+
+
+def gateway_graph(**changes: Any) -> Graph:
+    return run(lambda: Gateway("gateway", replace(GATEWAY, **changes)).deployment)
+
+
+def pod_of(graph: Graph) -> dict[str, Any]:
+    spec: dict[str, Any] = graph.one("Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+BOTH = pytest.mark.parametrize("graph_of", [triton_graph, gateway_graph], ids=["triton", "gateway"])
+
+
+@BOTH
+def test_a_pod_has_no_privilege(graph_of: Any) -> None:
+    spec = pod_of(graph_of())
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    for container in spec["initContainers"] + spec["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+@BOTH
+def test_every_mount_names_a_volume_and_only_the_fetcher_writes_the_model(graph_of: Any) -> None:
+    spec = pod_of(graph_of())
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    for container in spec["initContainers"] + spec["containers"]:
+        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        [models] = [mount for mount in container["volumeMounts"] if mount["name"] == "models"]
+        assert models["readOnly"] is (container["name"] != "fetch")
+
+
+@BOTH
+def test_a_pod_starts_with_the_verified_model_of_the_declared_digest(graph_of: Any) -> None:
+    [fetch] = pod_of(graph_of())["initContainers"]
+    assert fetch["command"] == ["python", "-m", "serving.fetch"]
+    args = fetch["args"]
+    given = dict(zip(args[::2], args[1::2], strict=True))
+    assert given["--digest"] == DIGEST
+    assert given["--bucket"] == "models"
+    assert given["--into"] == "/models"
+    assert {entry["name"] for entry in fetch["env"] if "valueFrom" in entry} == {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    }
+
+
+def test_a_pod_with_an_identity_of_its_own_gets_no_key() -> None:
+    [fetch] = pod_of(triton_graph(model=replace(SOURCE, credentials_secret=None)))["initContainers"]
+    assert [entry["name"] for entry in fetch["env"]] == ["TMPDIR"]
+
+
+@BOTH
+def test_every_container_says_what_it_needs(graph_of: Any) -> None:
+    spec = pod_of(graph_of())
+    for container in spec["initContainers"] + spec["containers"]:
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+        assert "memory" in container["resources"]["limits"]
+        assert container["image"].count("@sha256:") == 1
+
+
+@BOTH
+def test_three_probes_ask_ports_the_container_has(graph_of: Any) -> None:
+    [server] = pod_of(graph_of())["containers"]
+    ports = {port["name"] for port in server["ports"]}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server[probe]["httpGet"]["port"] in ports
+
+
+@BOTH
+def test_the_grace_period_outlasts_everything_that_happens_in_it(graph_of: Any) -> None:
+    spec = pod_of(graph_of())
+    [server] = spec["containers"]
+    pause = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] > pause + triton.EXIT_SECONDS + 5, "the stub lives on for five seconds"
+
+
+@BOTH
+def test_a_disruption_takes_one_pod_at_a_time(graph_of: Any) -> None:
+    graph = graph_of()
+    budget = graph.one("PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == graph.one("Deployment")["spec"]["selector"]
+    assert graph.without_parent() == set()
+
+
+@BOTH
+def test_pods_are_found_by_what_selects_them(graph_of: Any) -> None:
+    graph = graph_of()
+    deployment = graph.one("Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"].items() <= labels.items()
+    assert graph.one("Service")["spec"]["selector"].items() <= labels.items()
+    for constraint in deployment["template"]["spec"]["topologySpreadConstraints"]:
+        assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_triton_is_ready_when_its_model_is_and_opens_no_control_api() -> None:
+    [server] = pod_of(triton_graph())["containers"]
+    assert server["readinessProbe"]["httpGet"]["path"] == "/v2/models/recommender/ready"
+    assert server["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+    assert "--model-control-mode=none" in server["args"]
+    assert "--model-config-name=cpu" in server["args"]
+    assert {f"--{name}-address=$(POD_IP)" for name in ("http", "grpc", "metrics")} <= set(server["args"])
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, None), (2, "2")], ids=["without", "with"])
+def test_gpus_are_requested_and_limited_alike(gpus: int, expected: str | None) -> None:
+    [server] = pod_of(triton_graph(gpus_per_pod=gpus))["containers"]
+    assert server["resources"]["requests"].get("nvidia.com/gpu") == expected
+    assert server["resources"]["limits"].get("nvidia.com/gpu") == expected
+
+
+def test_a_rollout_of_triton_asks_for_no_spare_gpu_and_one_of_the_gateway_loses_no_pod() -> None:
+    assert triton_graph().one("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    rolling = gateway_graph().one("Deployment")["spec"]["strategy"]["rollingUpdate"]
+    assert rolling == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_the_gateway_is_ready_by_its_golden_result_and_never_restarted_for_it() -> None:
+    [server] = pod_of(gateway_graph())["containers"]
+    assert server["readinessProbe"]["httpGet"]["path"] == "/healthz"
+    assert server["livenessProbe"]["httpGet"]["path"] == server["startupProbe"]["httpGet"]["path"] == gateway.LIVE_PATH
+
+
+def test_the_gateway_is_told_all_it_has_to_know() -> None:
+    [server] = pod_of(gateway_graph())["containers"]
+    values = {entry["name"]: entry.get("value") for entry in server["env"]}
+    assert values["ACCEPTED_DIGESTS"] == DIGEST
+    assert values["TRITON_URL"] == "$(TRITON_SERVICE_HOST):$(TRITON_SERVICE_PORT_GRPC)"
+    assert values["HEALTH_TOKEN"] == "token"
+    assert values["SITE"] == "private"
+    assert set(values) >= {"POD_IP", "PORT", "MODEL_DIR", "MODEL_NAME", "GOLDEN_INTERVAL_SECONDS"}
+
+
+def test_a_service_name_with_a_hyphen_becomes_a_variable() -> None:
+    assert triton_variable("triton-a") == "$(TRITON_A_SERVICE_HOST):$(TRITON_A_SERVICE_PORT_GRPC)"
+
+
+def test_a_virtual_address_is_asked_for_by_name() -> None:
+    service = gateway_graph().one("Service")
+    assert service["metadata"]["annotations"] == {"metallb.io/loadBalancerIPs": "192.0.2.10"}
+    assert service["spec"]["type"] == "LoadBalancer"
+
+
+def test_a_target_group_is_bound_to_the_service_at_its_port() -> None:
+    graph = gateway_graph(edge=TargetGroup(arn="arn:tg"), edge_port=443)
+    assert graph.one("Service")["spec"]["type"] == "ClusterIP"
+    binding = graph.one("TargetGroupBinding")["spec"]
+    assert binding["targetGroupARN"] == "arn:tg"
+    assert binding["serviceRef"] == {"name": "gateway", "port": 443}
+
+
+def platform_graph() -> Graph:
+    args = PlatformArgs(site="private", namespace="tandem", device_plugin_image=IMAGE, gpu_quota=4)
+    return run(lambda: Platform("private", args).namespace)
+
+
+def test_the_namespace_admits_no_privileged_pod_and_a_bounded_number_of_gpus() -> None:
+    graph = platform_graph()
+    assert graph.one("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert graph.one("ResourceQuota")["spec"]["hard"] == {"requests.nvidia.com/gpu": "4"}
+    assert graph.result == "tandem"
+    assert graph.without_parent() == set()
+
+
+def test_the_device_plugin_runs_where_nothing_else_may_and_outside_the_restricted_namespace() -> None:
+    plugin = platform_graph().one("DaemonSet")
+    assert plugin["metadata"]["namespace"] == "kube-system"
+    [toleration] = plugin["spec"]["template"]["spec"]["tolerations"]
+    assert toleration == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}

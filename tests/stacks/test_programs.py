@@ -1,0 +1,158 @@
+"""Whole programs under the recording engine, each reading what the ones below it exported."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from infra import settings
+from infra.checks import SettingError
+from stacks import references
+from stacks.contract import LAYERS, SITE_LAYERS, ContractError, SiteEndpoint, StackName
+from tests.infra.recording import Graph, run
+
+ROOT = Path(__file__).resolve().parents[2]
+SITES = ("private", "public")
+STACKS = [f"{layer}-{site}.lab" for layer in SITE_LAYERS for site in SITES] + ["traffic.lab"]
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.fixture(autouse=True)
+def _no_config_left() -> Iterator[None]:
+    yield
+    pulumi.runtime.set_all_config({})
+
+
+def configuration(stack: str) -> dict[str, Any]:
+    loaded = yaml.safe_load((ROOT / "stacks" / "config" / f"Pulumi.{stack}.yaml").read_text())["config"]
+    if stack.startswith("serving"):
+        loaded["tandem:model_digest"] = DIGEST
+    return dict(loaded)
+
+
+def below(name: StackName) -> list[str]:
+    """Stacks whose outputs this one may read."""
+    if name.layer == "traffic":
+        return [f"pool-{site}.{name.env}" for site in SITES]
+    return [str(name.sibling(layer)) for layer in SITE_LAYERS[: SITE_LAYERS.index(name.layer)]]
+
+
+def program(stack: str, recorded: dict[str, dict[str, Any]] | None = None, **changes: Any) -> Graph:
+    name = StackName.parse(stack)
+    if recorded is None:
+        recorded = {StackName.parse(other).qualified: exported(other) for other in below(name)}
+    values = {**configuration(stack), **{f"tandem:{key}": value for key, value in changes.items()}}
+    pulumi.runtime.set_all_config({k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()})
+    declare = importlib.import_module(f"stacks.{name.layer}").declare
+    return run(lambda: declare(name, settings.read(name.layer, name.site)), recorded)
+
+
+@cache
+def exported(stack: str) -> dict[str, Any]:
+    """What the stack exports, as the next one finds it recorded."""
+    result: dict[str, Any] = program(stack).result
+    return result
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_program_exports_exactly_its_contract(stack: str) -> None:
+    outputs = exported(stack)
+    LAYERS[StackName.parse(stack).layer].check_keys(outputs)
+    assert [key for key, value in outputs.items() if value is None] == [], "an export without a value vanishes"
+    for endpoint in outputs["sites"].values() if "sites" in outputs else ():
+        SiteEndpoint.check_keys(endpoint)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_resource_has_a_component_above_it_and_an_explicit_provider(stack: str) -> None:
+    graph = program(stack)
+    own = {"pulumi:providers:aws", "pulumi:providers:kubernetes", "kubernetes:core/v1:Secret"}
+    assert graph.without_parent() <= own
+    assert graph.unproved() == set()
+
+
+@pytest.mark.parametrize("layer", ["platform", "serving"])
+def test_both_kinds_of_site_pass_through_the_same_declarations(layer: str) -> None:
+    private, public = (program(f"{layer}-{site}.lab") for site in SITES)
+    edge = {"kubernetes:elbv2.k8s.aws/v1beta1:TargetGroupBinding"}
+    assert private.types() ^ public.types() <= edge
+    if layer == "serving":
+        for name in ("triton-deployment", "gateway-deployment"):
+            ours, theirs = (
+                json.dumps(graph.one("Deployment", name), sort_keys=True).replace(site, "SITE")
+                for graph, site in ((private, "private"), (public, "public"))
+            )
+            # What is left to differ is the store: its address, region and bucket.
+            for graph_text, site in ((ours, "private"), (theirs, "public")):
+                store = exported(f"storage-{site}.lab")
+                assert store["endpoint"] in graph_text
+            assert ours.replace("127.10.", "").replace("us-east-1", "") == theirs.replace("127.20.", "").replace(
+                "eu-central-1", ""
+            )
+
+
+def test_the_traffic_stack_builds_no_kubernetes_provider_and_reads_pools_only() -> None:
+    graph = program("traffic.lab")
+    assert not {kind for kind in graph.types() if "kubernetes" in kind}
+    assert graph.references() == {"pool-private", "pool-public"}
+
+
+def test_weights_reach_the_records_and_the_outputs_alike() -> None:
+    graph = program("traffic.lab", sites={"private": 255, "public": 0})
+    assert graph.one("Record", "traffic-public")["weightedRoutingPolicies"] == [{"weight": 0}]
+    assert {site: end["weight"] for site, end in graph.result["sites"].items()} == {"private": 255, "public": 0}
+
+
+def test_a_site_with_settings_and_no_weight_stops_the_traffic_stack_before_any_resource() -> None:
+    with pytest.raises(SettingError, match="public has none"):
+        program("traffic.lab", sites={"private": 70})
+
+
+def test_a_site_may_be_an_alias_of_its_load_balancer() -> None:
+    record = program("traffic.lab", alias_sites=["public"]).one("Record", "traffic-public")
+    assert record["aliases"][0]["name"] == "public-edge.elb.example"
+
+
+def test_an_alias_for_a_site_without_a_load_balancer_names_the_missing_output() -> None:
+    with pytest.raises(ValueError, match=r"edge_dns_name of pool-private\.lab is empty"):
+        program("traffic.lab", alias_sites=["private"])
+
+
+def test_a_serving_stack_of_the_wrong_kind_names_the_missing_output() -> None:
+    with pytest.raises(ValueError, match=r"edge_target_group_arn of pool-private\.lab is empty"):
+        program("serving-private.lab", kind="public")
+
+
+def test_a_key_outside_the_contract_cannot_be_read() -> None:
+    with pytest.raises(ContractError, match="'password' is no output"):
+        run(
+            lambda: references.Recorded(StackName.parse("pool-private.lab")).text("password"),
+            {"organization/tandem/pool-private.lab": {}},
+        )
+
+
+def test_credentials_go_in_as_secrets_and_come_out_of_no_stack() -> None:
+    for stack in STACKS:
+        if "tandem:secret_key" in configuration(stack):
+            graph = program(stack, access_key="canary-access", secret_key="canary-secret")
+            assert "canary" not in json.dumps(graph.result)
+
+
+def test_the_management_kubeconfig_is_in_no_output() -> None:
+    config = configuration("pool-private.lab")["tandem:management_kubeconfig"]
+    config = {**config, "users": [{"name": "private", "user": {"token": "canary"}}]}
+    assert "canary" not in json.dumps(program("pool-private.lab", management_kubeconfig=config).result)
+
+
+def test_sites_are_known_by_their_settings_files(tmp_path: Path) -> None:
+    for stack in ("serving-private.lab", "serving-edge.lab", "serving-public.prod", "pool-other.lab"):
+        (tmp_path / f"Pulumi.{stack}.yaml").touch()
+    assert references.sites_with_settings("lab", tmp_path) == {"private", "edge"}
