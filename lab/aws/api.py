@@ -1,0 +1,188 @@
+"""The AWS API of the lab: moto, with Route 53's refusals, the prober's real health, and a log of every call."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from moto.route53.models import Route53Backend, route53_backends
+
+from lab.aws import observations
+from lab.aws.request_log import RequestLog, operation
+from lab.aws.route53_repairs import complete_new_check, complete_updated_check, key, repair_deletion, repair_zone
+from lab.aws.route53_rules import MalformedXml, Refusal, changes, refuse_changes, refuse_check
+from lab.aws.server import arguments, moto_application, preload, serve
+from lab.process import die_with_parent
+from lab.topology import Topology
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+BODY_LIMIT_BYTES: Final = 16 * 2**20
+"""The calls of this API are small; objects go to the stores of the sites."""
+ACCOUNT: Final = "123456789012"
+"""moto's default account, which the lab's dummy credentials belong to."""
+WARM: Final = ("route53", "ec2", "elbv2", "eks", "iam", "sts")
+
+_CHECK = re.compile(r"/2013-04-01/healthcheck(?:/(?P<id>[^/]+)(?:/(?P<aspect>status|lastfailurereason))?)?/?")
+_RECORDS = re.compile(r"/2013-04-01/hostedzone/(?P<zone>[^/]+)/rrset/?")
+_ZONES = re.compile(r"/2013-04-01/hostedzone/?")
+_ASPECTS = {"status": "GetHealthCheckStatus", "lastfailurereason": "GetHealthCheckLastFailureReason"}
+
+
+class Api:
+    """The WSGI application: what moto answers wrongly is answered here, the rest is moto's."""
+
+    def __init__(self, moto: WSGIApplication, prober_url: str) -> None:
+        self._moto = moto
+        self._prober_url = prober_url
+        self._lock = threading.Lock()
+        self.log = RequestLog()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/tandem/"):
+            return self._own(path, environ, start_response)
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length > BODY_LIMIT_BYTES:
+            refusal = Refusal(
+                "RequestEntityTooLarge", f"a body of {length} bytes; the limit is {BODY_LIMIT_BYTES}", 413
+            )
+            return _refuse(start_response, refusal)
+        body = environ["wsgi.input"].read(length) if length else b""
+        environ["wsgi.input"] = io.BytesIO(body)
+        service, action = operation(environ, body)
+        status = 500
+
+        def noting(line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            nonlocal status
+            status = int(line.split(" ", 1)[0])
+            return start_response(line, headers, *rest)
+
+        try:
+            return list(self._dispatch(path, body, environ, noting))
+        finally:
+            self.log.record(service=service, action=action, method=environ["REQUEST_METHOD"], path=path, status=status)
+
+    def _dispatch(
+        self, path: str, body: bytes, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        check, records = _CHECK.fullmatch(path), _RECORDS.fullmatch(path)
+        method = environ["REQUEST_METHOD"]
+        try:
+            if check and check["aspect"]:
+                return self._observations(check["id"], _ASPECTS[check["aspect"]], start_response)
+            if check and method in ("POST", "PUT", "DELETE"):
+                return self._change_check(check["id"], body, environ, start_response)
+            if records and method == "POST":
+                return self._change_records(records["zone"], body, environ, start_response)
+        except MalformedXml as error:
+            return _refuse(start_response, Refusal("MalformedInput", f"the body is no XML document: {error}; send one"))
+        answer = list(self._moto(environ, start_response))
+        if _ZONES.fullmatch(path) and method == "POST":
+            for zone in list(_backend().zones.values()):
+                repair_zone(zone)
+        return answer
+
+    def _change_check(
+        self, check_id: str | None, body: bytes, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        with self._lock:
+            checks = _backend().health_checks
+            known = checks.get(check_id) if check_id else None
+            if check_id and known is None:
+                return _refuse(start_response, _no_such_check(check_id))
+            if environ["REQUEST_METHOD"] == "DELETE":
+                return list(self._moto(environ, start_response))
+            refusal = refuse_check(body, checks.__contains__, str(known.type_) if known else None)
+            if refusal is not None:
+                return _refuse(start_response, refusal)
+            if known is None:
+                body = complete_new_check(body)
+            else:
+                body = complete_updated_check(body, known)
+                known.health_check_version += 1
+            environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+            return list(self._moto(environ, start_response))
+
+    def _change_records(
+        self, zone_id: str, body: bytes, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        batch = changes(body)
+        with self._lock:
+            zone = _backend().zones.get(zone_id)
+            if zone is None:
+                return list(self._moto(environ, start_response))
+            before = list(zone.rrsets)
+            refusal = refuse_changes(batch, map(key, before), _backend().health_checks.__contains__)
+            if refusal is not None:
+                return _refuse(start_response, refusal)
+            answer = list(self._moto(environ, start_response))
+            repair_deletion(zone, before, batch)
+            return answer
+
+    def _observations(self, check_id: str, name: str, start_response: StartResponse) -> Iterable[bytes]:
+        known = _backend().health_checks.get(check_id)
+        if known is None:
+            return _refuse(start_response, _no_such_check(check_id))
+        if known.type_ == "CALCULATED":
+            refusal = Refusal("InvalidInput", f"{name} does not tell the status of a CALCULATED health check")
+            return _refuse(start_response, refusal)
+        try:
+            seen = observations.report(self._prober_url)["checks"].get(check_id)
+        except observations.ProberAwayError as error:
+            return _refuse(start_response, Refusal("ServiceUnavailable", str(error), 503))
+        return _answer(start_response, 200, observations.document(name, seen))
+
+    def _own(self, path: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        since = query.get("since", ["0"])[0]
+        document: dict[str, Any]
+        if path == "/tandem/requests" and since.isdigit():
+            document = {"requests": self.log.calls(since=int(since), writes_only=query.get("writes") == ["true"])}
+        elif path == "/tandem/version":
+            document = {"version": self.log.version()}
+        else:
+            document = {"error": f"{path}: there are /tandem/requests?since=N&writes=true and /tandem/version"}
+            return _answer(start_response, 404, json.dumps(document).encode(), "application/json")
+        return _answer(start_response, 200, json.dumps(document).encode(), "application/json")
+
+
+def _backend() -> Route53Backend:
+    """Moto's Route 53 of the one account the lab has."""
+    return route53_backends[ACCOUNT]["aws"]
+
+
+def _no_such_check(check_id: str) -> Refusal:
+    return Refusal("NoSuchHealthCheck", f"No health check exists with the specified ID {check_id}", 404)
+
+
+def _refuse(start_response: StartResponse, refusal: Refusal) -> Iterable[bytes]:
+    return _answer(start_response, refusal.status, refusal.body())
+
+
+def _answer(start_response: StartResponse, status: int, body: bytes, content_type: str = "text/xml") -> Iterable[bytes]:
+    start_response(f"{status} ", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def main(given: list[str] | None = None) -> None:
+    """Serve until told to stop."""
+    die_with_parent()
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # programs attach AmazonEKSClusterPolicy and the like
+    home, _ = arguments(given)
+    topology = Topology.load(home)
+    moto = moto_application()
+    preload(moto, WARM)
+    address = urlsplit(topology.aws_url)
+    serve(address.hostname or "", address.port or 0, Api(moto, topology.prober_url))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""When a health check counts as healthy: Route 53's rules as pure functions.
+
+Rules: https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+HEALTHY_SHARE: Final = 0.18
+"""An endpoint is healthy when more than this share of the checkers see it healthy."""
+CALCULATED: Final = "CALCULATED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One declared health check."""
+
+    id: str
+    type: str
+    ip_address: str = ""
+    port: int = 80
+    fqdn: str = ""
+    path: str = "/"
+    search_string: str = ""
+    interval_seconds: int = 30
+    failure_threshold: int = 3
+    inverted: bool = False
+    disabled: bool = False
+    enable_sni: bool = False
+    children: tuple[str, ...] = ()
+    health_threshold: int = 0
+
+    @classmethod
+    def from_aws(cls, check: Mapping[str, Any]) -> Check:
+        """From an entry of ListHealthChecks."""
+        config = check["HealthCheckConfig"]
+        kind = config["Type"]
+        return cls(
+            id=check["Id"],
+            type=kind,
+            ip_address=config.get("IPAddress", ""),
+            port=config.get("Port", 443 if kind.startswith("HTTPS") else 80),
+            fqdn=config.get("FullyQualifiedDomainName", ""),
+            path=config.get("ResourcePath") or "/",
+            search_string=config.get("SearchString", ""),
+            interval_seconds=config.get("RequestInterval", 30),
+            failure_threshold=config.get("FailureThreshold", 3),
+            inverted=config.get("Inverted", False),
+            disabled=config.get("Disabled", False),
+            enable_sni=config.get("EnableSNI", False),
+            children=tuple(config.get("ChildHealthChecks", ())),
+            health_threshold=config.get("HealthThreshold", 0),
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one probe saw; the text is written as GetHealthCheckStatus writes it."""
+
+    healthy: bool
+    text: str
+
+
+@dataclass
+class Checker:
+    """One prober's own view of one endpoint."""
+
+    region: str
+    address: str
+    """Source address of its probes."""
+    healthy: bool | None = None
+    """None until the threshold was reached for the first time."""
+    consecutive: int = 0
+    """Results of the same kind in a row, the last one included."""
+    last_healthy: bool | None = None
+    last_result: str = ""
+    last_time: float = 0.0
+    last_failure: str = ""
+    last_failure_time: float = 0.0
+
+    def observe(self, result: Result, threshold: int, now: float) -> None:
+        """Take in one result; the view flips once `threshold` results in a row say so."""
+        self.consecutive = self.consecutive + 1 if result.healthy == self.last_healthy else 1
+        self.last_healthy, self.last_result, self.last_time = result.healthy, result.text, now
+        if not result.healthy:
+            self.last_failure, self.last_failure_time = result.text, now
+        if self.consecutive >= threshold:
+            self.healthy = result.healthy
+
+
+def endpoint_healthy(checkers: Sequence[Checker]) -> bool:
+    """Whether enough checkers see the endpoint healthy.
+
+    A checker without a view yet counts as one that does: Route 53 considers a new check healthy until there is
+    enough data (an inverted one therefore unhealthy).
+    """
+    seeing = sum(checker.healthy is not False for checker in checkers)
+    return not checkers or seeing > HEALTHY_SHARE * len(checkers)
+
+
+def healthy(check_id: str, checks: Mapping[str, Check], views: Mapping[str, Sequence[Checker]]) -> bool:
+    """The status DNS goes by.
+
+    A disabled check is healthy. A calculated one counts healthy children against its threshold; a child that does
+    not exist is not healthy, nor is a check that has itself for a descendant. Inversion comes last.
+    A check that was deleted while a record names it counts as healthy: Route 53 leaves that case undefined.
+    """
+    if check_id not in checks:
+        return True
+    return _healthy(check_id, checks, views, frozenset())
+
+
+def _healthy(
+    check_id: str, checks: Mapping[str, Check], views: Mapping[str, Sequence[Checker]], above: frozenset[str]
+) -> bool:
+    if check_id not in checks or check_id in above:
+        return False
+    check = checks[check_id]
+    if check.disabled:
+        seen = True
+    elif check.type == CALCULATED:
+        count = sum(_healthy(child, checks, views, above | {check_id}) for child in check.children)
+        seen = count >= check.health_threshold
+    else:
+        seen = endpoint_healthy(views.get(check_id, ()))
+    return seen != check.inverted

@@ -1,0 +1,218 @@
+"""What Route 53 refuses and moto lets pass, and what the lab's DNS could not answer truthfully."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+NAMESPACE: Final = "https://route53.amazonaws.com/doc/2013-04-01/"
+WEIGHTS: Final = range(256)
+INTERVALS: Final = (10, 30)
+THRESHOLDS: Final = range(1, 11)
+SEARCH_STRING_LIMIT: Final = 255
+ENDPOINT_TYPES: Final = ("HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP")
+CHECK_TYPES: Final = (*ENDPOINT_TYPES, "CALCULATED")
+RECORD_TYPES: Final = ("A", "AAAA", "CNAME", "NS", "SOA", "TXT")
+OTHER_POLICIES: Final = (
+    "Region",
+    "GeoLocation",
+    "GeoProximityLocation",
+    "Failover",
+    "MultiValueAnswer",
+    "CidrRoutingConfig",
+)
+
+RecordKey = tuple[str, str, str]
+"""Name in lower case without its last dot, type, set identifier."""
+
+
+class MalformedXml(ValueError):  # noqa: N818  # named as Route 53 names the error
+    """A body that is no XML document."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer in Route 53's shape that says no."""
+
+    code: str
+    message: str
+    status: int = 400
+
+    def body(self) -> bytes:
+        """The XML document of the answer."""
+        return (
+            f'<?xml version="1.0"?>\n<ErrorResponse xmlns="{NAMESPACE}"><Error><Type>Sender</Type>'
+            f"<Code>{self.code}</Code><Message>{escape(self.message)}</Message></Error>"
+            "<RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
+        ).encode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change of a batch, as far as the rules ask for it."""
+
+    action: str
+    name: str
+    type: str
+    set_identifier: str
+    weight: str | None
+    health_check_id: str | None
+    other_policies: tuple[str, ...]
+    evaluates_load_balancer: bool
+
+    @property
+    def key(self) -> RecordKey:
+        """What names the record within its zone."""
+        return self.name, self.type, self.set_identifier
+
+    def __str__(self) -> str:
+        identifier = f" {self.set_identifier!r}" if self.set_identifier else ""
+        return f"{self.name} {self.type}{identifier}"
+
+
+def plain_name(name: str) -> str:
+    """A DNS name in lower case, without its last dot, with Route 53's escape for the wildcard undone."""
+    return name.lower().replace("\\052", "*").rstrip(".")
+
+
+def parse(body: bytes) -> ET.Element:
+    """The document with namespaces taken off its tags."""
+    try:
+        root = ET.fromstring(body)  # noqa: S314  # comes from this machine's own clients
+    except ET.ParseError as error:
+        raise MalformedXml(str(error)) from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def changes(body: bytes) -> list[Change]:
+    """The changes of a ChangeResourceRecordSets request."""
+    found = []
+    for change in parse(body).iter("Change"):
+        record = change.find("ResourceRecordSet")
+        if record is None:
+            continue
+        target = (record.findtext("AliasTarget/DNSName") or "").rstrip(".")
+        found.append(
+            Change(
+                action=change.findtext("Action") or "",
+                name=plain_name(record.findtext("Name") or ""),
+                type=record.findtext("Type") or "",
+                set_identifier=record.findtext("SetIdentifier") or "",
+                weight=record.findtext("Weight"),
+                health_check_id=record.findtext("HealthCheckId"),
+                other_policies=tuple(policy for policy in OTHER_POLICIES if record.find(policy) is not None),
+                evaluates_load_balancer=target.lower().endswith(".amazonaws.com")
+                and record.findtext("AliasTarget/EvaluateTargetHealth") == "true",
+            )
+        )
+    return found
+
+
+def refuse_changes(
+    batch: Iterable[Change], existing: Iterable[RecordKey], has_check: Callable[[str], bool]
+) -> Refusal | None:
+    """Why Route 53, or the lab's DNS, would refuse this batch as a whole; None when it would not."""
+    present = set(existing)
+    for change in batch:
+        if change.action == "DELETE":
+            if change.key not in present:
+                return Refusal(
+                    "InvalidChangeBatch", f"Tried to delete resource record set {change} but it was not found"
+                )
+            present.discard(change.key)
+            continue
+        refusal = _refuse_record(change, has_check)
+        if refusal is not None:
+            return refusal
+        if change.action == "CREATE" and change.key in present:
+            return Refusal("InvalidChangeBatch", f"Tried to create resource record set {change} but it already exists")
+        if any(
+            (name, kind) == (change.name, change.type) and bool(identifier) != bool(change.set_identifier)
+            for name, kind, identifier in present
+        ):
+            return Refusal(
+                "InvalidChangeBatch",
+                f"RRSet {change}: a simple record and records with a set identifier cannot share a name and type",
+            )
+        present.add(change.key)
+    return None
+
+
+def _refuse_record(change: Change, has_check: Callable[[str], bool]) -> Refusal | None:
+    if change.type not in RECORD_TYPES:
+        return Refusal(
+            "InvalidInput",
+            f"{change}: the lab's DNS answers {', '.join(RECORD_TYPES)} only; use one of these in env lab",
+        )
+    if change.other_policies:
+        return Refusal(
+            "InvalidInput",
+            f"{change}: {change.other_policies[0]} is a routing policy the lab's DNS does not know;"
+            " use simple or weighted records in env lab",
+        )
+    if change.evaluates_load_balancer:
+        return Refusal(
+            "InvalidInput",
+            f"{change}: EvaluateTargetHealth is true, and the lab cannot evaluate a load balancer's targets as AWS"
+            " does; set it to false and rest on the record's health check",
+        )
+    if bool(change.set_identifier) != (change.weight is not None):
+        return Refusal("InvalidInput", f"{change}: Weight and SetIdentifier belong together; give both or neither")
+    if change.weight is not None and not (change.weight.isdigit() and int(change.weight) in WEIGHTS):
+        return Refusal(
+            "InvalidInput", f"{change}: weight {change.weight} is not an integer from 0 to 255; choose one that is"
+        )
+    if change.health_check_id and not has_check(change.health_check_id):
+        return Refusal(
+            "InvalidInput",
+            f"{change}: NoSuchHealthCheck: no health check exists with the id {change.health_check_id};"
+            " create it before the record",
+        )
+    return None
+
+
+def refuse_check(body: bytes, has_check: Callable[[str], bool], known_type: str | None = None) -> Refusal | None:
+    """Why a CreateHealthCheck request, or an update of a check of `known_type`, is refused; None when it is not."""
+    root = parse(body)
+    config = root.find("HealthCheckConfig")
+    config = root if config is None else config
+    kind = known_type or config.findtext("Type") or ""
+    if kind not in CHECK_TYPES:
+        return Refusal(
+            "InvalidInput", f"health check type {kind!r}: the lab's prober knows {', '.join(CHECK_TYPES)}; use one"
+        )
+    interval = config.findtext("RequestInterval")
+    if interval is not None and interval not in map(str, INTERVALS):
+        return Refusal("InvalidInput", f"RequestInterval {interval}: allowed are 10 and 30 seconds; choose one")
+    threshold = config.findtext("FailureThreshold")
+    if threshold is not None and not (threshold.isdigit() and int(threshold) in THRESHOLDS):
+        return Refusal("InvalidInput", f"FailureThreshold {threshold}: it must be from 1 to 10; choose one that is")
+    search = config.findtext("SearchString")
+    if search is not None and not 0 < len(search) <= SEARCH_STRING_LIMIT:
+        return Refusal("InvalidInput", f"SearchString of {len(search)} characters: 1 to 255 are allowed; adapt it")
+    children = [child.text or "" for child in config.iterfind("ChildHealthChecks/ChildHealthCheck")]
+    for child in children:
+        if not has_check(child):
+            return Refusal("InvalidInput", f"ChildHealthCheck {child} does not exist; create it first")
+    return None if known_type else _refuse_incomplete(kind, config, search, children)
+
+
+def _refuse_incomplete(kind: str, config: ET.Element, search: str | None, children: list[str]) -> Refusal | None:
+    if kind == "CALCULATED":
+        if not children:
+            return Refusal("InvalidInput", "a CALCULATED health check has no ChildHealthChecks; name at least one")
+        return None
+    if not config.findtext("IPAddress") and not config.findtext("FullyQualifiedDomainName"):
+        return Refusal("InvalidInput", f"a {kind} health check needs IPAddress or FullyQualifiedDomainName; give one")
+    if kind.endswith("_STR_MATCH") != (search is not None):
+        return Refusal(
+            "InvalidInput", f"a {kind} health check {'needs a' if search is None else 'takes no'} SearchString"
+        )
+    if kind == "TCP" and not config.findtext("Port"):
+        return Refusal("InvalidInput", "a TCP health check needs a Port; give one")
+    return None

@@ -1,0 +1,121 @@
+"""Checkers run at their own pace; declarations come and go while they do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import pytest
+import pytest_asyncio
+
+from lab.aws.check import Check, Result
+from lab.aws.prober import Prober
+
+FAST = 1000.0
+"""10 s become 10 ms."""
+
+
+class Endpoint:
+    def __init__(self) -> None:
+        self.well = True
+        self.asked = []
+
+    async def ask(self, check, address, source):
+        self.asked.append((time.monotonic(), check.id, address, source))
+        return Result(self.well, "Success" if self.well else "Failure")
+
+
+@pytest.fixture
+def endpoint():
+    return Endpoint()
+
+
+@pytest_asyncio.fixture
+async def prober(endpoint):
+    subject = Prober(
+        lambda name: "127.77.0.10" if name == "known.test" else None,
+        source_network="127.77.1",
+        clock_factor=FAST,
+        ask=endpoint.ask,
+    )
+    yield subject
+    await subject.stop()
+
+
+async def until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        await asyncio.sleep(0.002)
+
+
+def declared(name="a", **more):
+    return {name: Check(id=name, type="HTTP", interval_seconds=10, failure_threshold=2, **more)}
+
+
+async def test_an_endpoint_that_turns_bad_and_good_again_is_noticed(prober, endpoint) -> None:
+    prober.apply(declared(ip_address="127.77.0.10"))
+    assert prober.healthy("a")
+    await until(lambda: len(endpoint.asked) >= 16)
+    endpoint.well = False
+    await until(lambda: not prober.healthy("a"))
+    changed = prober.report()["a"]["since"]
+    endpoint.well = True
+    await until(lambda: prober.healthy("a"))
+    assert prober.report()["a"]["since"] > changed
+
+
+async def test_each_checker_has_its_own_address_and_region(prober, endpoint) -> None:
+    prober.apply(declared(ip_address="127.77.0.10"))
+    await until(lambda: len({source for *_, source in endpoint.asked}) == 8)
+    report = prober.report()["a"]["checkers"]
+    assert [checker["address"] for checker in report] == [f"127.77.1.{number}" for number in range(1, 9)]
+    assert len({checker["region"] for checker in report}) == 8
+
+
+async def test_a_host_name_is_looked_up_in_the_zones_only(prober, endpoint) -> None:
+    prober.apply({**declared("a", fqdn="known.test"), **declared("b", fqdn="unknown.test")})
+    await until(lambda: not prober.healthy("b"))
+    assert {(check, address) for _, check, address, _ in endpoint.asked} == {("a", "127.77.0.10")}
+    assert "DNS resolution" in prober.report()["b"]["checkers"][0]["last_result"]
+
+
+async def test_a_changed_declaration_keeps_what_was_seen(prober, endpoint) -> None:
+    endpoint.well = False
+    prober.apply(declared(ip_address="127.77.0.10"))
+    await until(lambda: not prober.healthy("a"))
+    prober.apply(declared(ip_address="127.77.0.10", path="/other"))
+    assert not prober.healthy("a")
+
+
+async def test_a_check_that_is_gone_or_disabled_is_probed_no_more(prober, endpoint) -> None:
+    prober.apply({**declared("a", ip_address="127.77.0.10"), **declared("b", ip_address="127.77.0.10")})
+    await until(lambda: len(endpoint.asked) >= 16)
+    prober.apply(declared("b", ip_address="127.77.0.10", disabled=True))
+    await asyncio.sleep(0)
+    count = len(endpoint.asked)
+    await asyncio.sleep(0.05)
+    assert len(endpoint.asked) == count
+    assert set(prober.report()) == {"b"}
+
+
+async def test_the_interval_runs_from_a_result_to_the_next_request() -> None:
+    moments = []
+
+    async def slow(check, address, source):
+        moments.append(time.monotonic())
+        await asyncio.sleep(0.05)
+        return Result(True, "Success")
+
+    subject = Prober(lambda _: None, checkers=1, clock_factor=100, ask=slow)
+    subject.apply(declared(ip_address="127.77.0.10"))
+    await until(lambda: len(moments) >= 4)
+    await subject.stop()
+    assert min(after - before for before, after in itertools.pairwise(moments)) >= 0.149
+
+
+@pytest.mark.parametrize(("more", "complaint"), [({"checkers": 0}, "checkers is 0"), ({"clock_factor": 0.5}, "0.5")])
+def test_settings_that_make_no_sense_are_refused(more, complaint) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Prober(lambda _: None, **more)

@@ -1,0 +1,106 @@
+"""Processes of the lab die with their parents, and are not mistaken for others."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.process import MARKER, alive, of_lab, started, stop, stop_all, wait_until
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x', flush=True); time.sleep(60)",
+]
+PARENT = """
+import subprocess, sys, time
+from lab.process import parent_bound
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], preexec_fn=parent_bound())
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+ORPHAN = """
+import os
+from lab.process import parent_bound
+bind = parent_bound()
+if os.fork() == 0:
+    grandchild = os.fork()
+    if grandchild == 0:
+        bind()  # its parent is not the process that asked for the binding, as if that had died meanwhile
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]), flush=True)
+    os._exit(0)
+os.wait()
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def begin():
+    running = []
+
+    def run(command, **more):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, **more)
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def test_a_child_dies_when_its_parent_is_killed(begin) -> None:
+    parent = begin([sys.executable, "-c", PARENT], cwd=ROOT)
+    child = int(parent.stdout.readline())
+    assert started(child) is not None
+    parent.kill()
+    assert wait_until(lambda: started(child) is None, 5)
+
+
+def test_a_child_whose_parent_is_already_gone_kills_itself(begin) -> None:
+    orphan = begin([sys.executable, "-c", ORPHAN], cwd=ROOT)
+    assert orphan.communicate(timeout=10)[0].strip() == str(-signal.SIGKILL).encode()
+
+
+def test_a_process_is_alive_only_with_its_own_start_time(begin) -> None:
+    process = begin(SLEEP)
+    since = started(process.pid)
+    assert alive(process.pid, since)
+    assert not alive(process.pid, since - 100)
+
+
+def test_a_zombie_is_not_alive(begin) -> None:
+    process = begin([sys.executable, "-c", ""])
+    assert wait_until(lambda: started(process.pid) is None, 5)
+
+
+def test_stop_asks_first_and_kills_after_the_grace_period(begin) -> None:
+    process = begin(STUBBORN)
+    process.stdout.readline()
+    began = time.monotonic()
+    assert stop(process.pid, started(process.pid), grace_seconds=0.3)
+    assert 0.3 <= time.monotonic() - began < 5
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_stop_leaves_a_process_alone_that_only_has_the_same_pid(begin) -> None:
+    process = begin(SLEEP)
+    assert stop(process.pid, 1.0, grace_seconds=0)
+    assert process.poll() is None
+
+
+def test_processes_of_a_lab_are_found_by_their_environment(begin, tmp_path) -> None:
+    marked = begin(SLEEP, env={MARKER: str(tmp_path)})
+    pod = begin(SLEEP, env={"HOME": str(tmp_path / "lab" / "sites" / "a" / "pods" / "b")})
+    other = begin(SLEEP, env={MARKER: str(tmp_path / "other"), "HOME": str(tmp_path)})
+    assert wait_until(lambda: of_lab(tmp_path).keys() == {marked.pid, pod.pid}, 5)
+    assert stop_all(of_lab(tmp_path), grace_seconds=2) == {}
+    assert of_lab(tmp_path) == {}
+    assert other.poll() is None

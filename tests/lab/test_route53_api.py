@@ -1,0 +1,228 @@
+"""The AWS API as boto3 sees it: moto, put right where Route 53 differs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import make_server
+
+from lab.aws import observations
+from lab.aws.api import Api
+from lab.aws.inventory import Inventory
+from lab.aws.server import moto_application
+
+ADDRESS = "127.77.0.120"
+
+
+@pytest.fixture(scope="module")
+def url():
+    api = Api(moto_application(), f"http://{ADDRESS}:1")
+    server = make_server(ADDRESS, 0, api, threaded=True, request_handler=MotoRequestHandler)
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    yield f"http://{ADDRESS}:{server.port}"
+    server.shutdown()
+    server.server_close()
+    serving.join(5)
+
+
+@pytest.fixture
+def client(url):
+    made = []
+
+    def make(service, region="us-east-1"):
+        one = boto3.client(
+            service,
+            endpoint_url=url,
+            region_name=region,
+            aws_access_key_id="lab",
+            aws_secret_access_key="lab",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def route53(client):
+    subject = client("route53")
+    yield subject
+    for zone in subject.list_hosted_zones()["HostedZones"]:
+        sets = subject.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+        for one in sets:
+            if one["Type"] not in ("SOA", "NS"):
+                change(subject, zone["Id"], "DELETE", one)
+        subject.delete_hosted_zone(Id=zone["Id"])
+    for check in subject.list_health_checks()["HealthChecks"]:
+        subject.delete_health_check(HealthCheckId=check["Id"])
+
+
+@pytest.fixture
+def zone(route53):
+    return route53.create_hosted_zone(Name="tandem.test", CallerReference="z")["HostedZone"]["Id"]
+
+
+def change(route53, zone, action, record):
+    batch = {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
+    return route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+
+
+def record(name="api.tandem.test", identifier="private", value="127.77.0.10", weight=100, **more):
+    return {
+        "Name": name,
+        "Type": "A",
+        "TTL": 5,
+        "SetIdentifier": identifier,
+        "Weight": weight,
+        "ResourceRecords": [{"Value": value}],
+        **more,
+    }
+
+
+def new_check(route53, reference="c", **more):
+    config = {
+        "Type": "HTTP_STR_MATCH",
+        "IPAddress": "127.77.0.10",
+        "Port": 8080,
+        "ResourcePath": "/healthz",
+        "SearchString": "ok",
+        "RequestInterval": 10,
+        "FailureThreshold": 2,
+        **more,
+    }
+    config = {key: value for key, value in config.items() if value is not None}
+    return route53.create_health_check(CallerReference=reference, HealthCheckConfig=config)["HealthCheck"]
+
+
+def names(route53, zone):
+    sets = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    return {one["Name"] for one in sets if one["Type"] == "A"}
+
+
+def test_a_record_with_a_dangling_health_check_is_refused_and_leaves_no_trace(route53, zone) -> None:
+    with pytest.raises(ClientError, match=r"InvalidInput.*NoSuchHealthCheck.*nope"):
+        change(route53, zone, "CREATE", record(HealthCheckId="nope"))
+    assert names(route53, zone) == set()
+    change(route53, zone, "CREATE", record(HealthCheckId=new_check(route53)["Id"]))
+    assert names(route53, zone) == {"api.tandem.test."}
+
+
+def test_a_weight_outside_0_to_255_is_refused_by_the_api(url, route53, zone) -> None:
+    with pytest.raises(ClientError, match="weight 256 is not an integer from 0 to 255"):
+        change(route53, zone, "CREATE", record(weight=256))
+
+
+def test_deleting_a_record_leaves_others_of_the_same_identifier(route53, zone) -> None:
+    change(route53, zone, "CREATE", record())
+    change(route53, zone, "CREATE", record(name="shadow.tandem.test"))
+    change(route53, zone, "DELETE", record())
+    assert names(route53, zone) == {"shadow.tandem.test."}
+
+
+def test_a_new_zone_has_a_readable_soa(url, route53, zone) -> None:
+    soa = next(
+        one
+        for one in route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+        if one["Type"] == "SOA"
+    )
+    assert len(soa["ResourceRecords"][0]["Value"].split()) == 7
+
+
+def test_an_update_raises_the_version_and_keeps_the_children(route53) -> None:
+    child = new_check(route53)["Id"]
+    config = {"Type": "CALCULATED", "ChildHealthChecks": [child], "HealthThreshold": 1}
+    parent = route53.create_health_check(CallerReference="p", HealthCheckConfig=config)["HealthCheck"]
+    updated = route53.update_health_check(HealthCheckId=parent["Id"], Inverted=True)["HealthCheck"]
+    assert updated["HealthCheckVersion"] == parent["HealthCheckVersion"] + 1
+    assert updated["HealthCheckConfig"]["ChildHealthChecks"] == [child]
+
+
+def test_a_check_over_https_has_port_443(route53) -> None:
+    made = new_check(route53, Type="HTTPS", Port=None, SearchString=None)
+    assert made["HealthCheckConfig"]["Port"] == 443
+
+
+def test_a_check_that_does_not_exist_cannot_be_changed_deleted_or_asked(route53) -> None:
+    for ask in (route53.update_health_check, route53.delete_health_check, route53.get_health_check_status):
+        with pytest.raises(ClientError, match="NoSuchHealthCheck"):
+            ask(HealthCheckId="00000000-0000-0000-0000-000000000000")
+
+
+def test_the_status_comes_from_the_prober_and_from_nowhere_else(route53, monkeypatch) -> None:
+    check = new_check(route53)["Id"]
+    with pytest.raises(ClientError, match=r"ServiceUnavailable.*is route53 running"):
+        route53.get_health_check_status(HealthCheckId=check)
+    checker = {
+        "region": "us-west-1",
+        "address": "127.77.1.2",
+        "last_result": "Failure: <HTTP Status Code 503>",
+        "last_time": 1700000000.25,
+        "last_failure": "",
+        "last_failure_time": 0.0,
+    }
+    monkeypatch.setattr(observations, "report", lambda _: {"checks": {check: {"checkers": [checker]}}})
+    (seen,) = route53.get_health_check_status(HealthCheckId=check)["HealthCheckObservations"]
+    assert (seen["Region"], seen["IPAddress"]) == ("us-west-1", "127.77.1.2")
+    assert seen["StatusReport"]["Status"] == "Failure: <HTTP Status Code 503>"
+    assert seen["StatusReport"]["CheckedTime"].timestamp() == 1700000000.25
+    assert route53.get_health_check_last_failure_reason(HealthCheckId=check)["HealthCheckObservations"] == []
+
+
+def test_a_calculated_check_has_no_status_to_ask_for(route53) -> None:
+    child = new_check(route53)["Id"]
+    config = {"Type": "CALCULATED", "ChildHealthChecks": [child], "HealthThreshold": 1}
+    parent = route53.create_health_check(CallerReference="p", HealthCheckConfig=config)["HealthCheck"]["Id"]
+    with pytest.raises(ClientError, match="InvalidInput"):
+        route53.get_health_check_status(HealthCheckId=parent)
+
+
+def test_every_call_is_in_the_log(url, route53, zone, client) -> None:
+    client("ec2").describe_vpcs()
+    before = _own(url, "/tandem/requests")["requests"][-1]["sequence"]
+    change(route53, zone, "CREATE", record())
+    with pytest.raises(ClientError):
+        change(route53, zone, "CREATE", record())
+    client("ec2", "eu-central-1").describe_vpcs()
+    calls = _own(url, f"/tandem/requests?since={before}")["requests"]
+    assert [(call["service"], call["action"], call["status"], call["write"]) for call in calls] == [
+        ("route53", "ChangeResourceRecordSets", 200, True),
+        ("route53", "ChangeResourceRecordSets", 400, True),
+        ("ec2", "DescribeVpcs", 200, False),
+    ]
+    assert len(_own(url, f"/tandem/requests?since={before}&writes=true")["requests"]) == 2
+
+
+def test_the_data_plane_reads_zones_checks_and_addresses_of_load_balancers(url, route53, zone, client) -> None:
+    check = new_check(route53)
+    change(route53, zone, "CREATE", record(HealthCheckId=check["Id"]))
+    ec2, elb = client("ec2", "eu-central-1"), client("elbv2", "eu-central-1")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    balancer = elb.create_load_balancer(
+        Name="edge", Type="network", Subnets=[subnet], Tags=[{"Key": "tandem.io/edge-address", "Value": "127.77.0.10"}]
+    )["LoadBalancers"][0]
+    alias = {"DNSName": balancer["DNSName"], "HostedZoneId": "Z", "EvaluateTargetHealth": False}
+    change(route53, zone, "CREATE", {"Name": "alias.tandem.test", "Type": "A", "AliasTarget": alias})
+    inventory = Inventory(url)
+    version, snapshot = inventory.version(), inventory.read()
+    assert inventory.version() == version
+    (read,) = snapshot.zones
+    assert {one.name for one in read.records if one.type == "A"} == {"api.tandem.test", "alias.tandem.test"}
+    assert snapshot.checks[check["Id"]].search_string == "ok"
+    assert snapshot.load_balancers == {balancer["DNSName"]: ("127.77.0.10",)}
+    inventory.close()
+
+
+def _own(url, path):
+    with urllib.request.urlopen(f"{url}{path}", timeout=5) as answer:  # noqa: S310  # the server of this test
+        return json.load(answer)
