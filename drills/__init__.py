@@ -1,0 +1,1 @@
+"""Drills: claims about the deployment, each tried by breaking something on purpose and measured at the client."""

@@ -1,0 +1,119 @@
+"""The journal of one drill: what was asked, done and seen, on disk before it matters."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from drills.drill import Finding, Observation, Verdict
+
+FORMAT: Final = 1
+OPEN: Final = "open"
+"""Status of a journal whose drill has not ended: it runs, or it died."""
+
+
+class Journal:
+    """One JSON file, rewritten whole at each entry, so that a killed drill leaves its undo behind."""
+
+    def __init__(self, folder: Path, name: str, env: str, settings: dict[str, Any]) -> None:
+        started = datetime.datetime.now(datetime.UTC)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{started:%Y%m%dT%H%M%S}-{name}-{os.getpid()}.json"
+        self._origin = time.monotonic()
+        self.content: dict[str, Any] = {
+            "format": FORMAT,
+            "drill": name,
+            "env": env,
+            "heading": "LAB: a rehearsal on one machine, no evidence about production" if env == "lab" else env,
+            "status": OPEN,
+            "process": os.getpid(),
+            "started": started.isoformat(),
+            "monotonic_origin": self._origin,
+            "revision": _revision(),
+            "python": platform.python_version(),
+            "settings": settings,
+            "undo": None,
+            "entries": [],
+        }
+        self._save()
+
+    def entry(self, kind: str, text: str, **detail: Any) -> None:
+        """Append one thing that was asked, done or seen."""
+        self.content["entries"].append(
+            {"seconds": round(time.monotonic() - self._origin, 3), "kind": kind, "text": text, **detail}
+        )
+        self._save()
+
+    def observed(self, moment: str, observations: list[Observation]) -> None:
+        """Record probes' answers at one moment of the drill."""
+        self.entry(
+            "probe",
+            moment,
+            observations=[{"probe": o.probe, "held": o.held, "detail": o.detail} for o in observations],
+        )
+
+    def undo_stands(self, action: str, arguments: dict[str, Any], prior: dict[str, Any]) -> None:
+        """Put down, before anything is changed, all that is needed to change it back."""
+        self.content["undo"] = {"action": action, "arguments": arguments, "prior": prior, "done": False}
+        self._save()
+
+    def undone(self) -> None:
+        """The undo was carried out."""
+        if self.content["undo"] is not None:
+            self.content["undo"]["done"] = True
+        self._save()
+
+    def end(self, verdict: Verdict, reason: str, findings: list[Finding], measures: dict[str, Any]) -> None:
+        """Close the journal with its verdict."""
+        self.content["status"] = str(verdict)
+        self.content["reason"] = reason
+        self.content["ended"] = datetime.datetime.now(datetime.UTC).isoformat()
+        self.content["findings"] = [vars(finding) for finding in findings]
+        self.content["measures"] = measures
+        self._save()
+
+    def _save(self) -> None:
+        write_json(self.path, self.content)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace the file in one step: a reader sees the old content or the new."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Journals whose drill changed something and never put it back, oldest first."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        undo = json.loads(path.read_text(encoding="utf-8")).get("undo")
+        if undo and not undo["done"]:
+            found.append(path)
+    return found
+
+
+def _revision() -> str:
+    """The programs' git revision, or `unknown` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"

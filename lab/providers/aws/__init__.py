@@ -1,0 +1,1 @@
+"""The `aws` provider: boto3 against loopback endpoints."""

@@ -1,0 +1,1 @@
+"""The `kubernetes` provider: plain HTTP against loopback API servers."""

@@ -1,0 +1,282 @@
+"""The REST service in front of a site's Triton: `python -m serving.gateway`, configured by its environment.
+
+A request it cannot understand gets a 4xx that says why; a Triton that is away or busy gives 503 with Retry-After, one
+that is too slow 504. An answer of a version that is not accepted is never served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from serving import PackageError
+from serving.gateway_settings import Settings, SettingsError
+from serving.health import GoldenHealth
+from serving.inference import (
+    Inference,
+    InferenceError,
+    InferenceTimeoutError,
+    Lane,
+    TritonInference,
+    WrongAnswerError,
+)
+from serving.manifest import version_number
+from serving.recommendation import (
+    BODY_LIMIT_BYTES,
+    JSON,
+    ErrorAnswer,
+    RecommendationRequest,
+    Recommendations,
+    RefusalError,
+    check_known,
+    parse,
+    ranked,
+    read_body,
+)
+from serving.reference import Reference, load_all
+from serving.telemetry import NO_SURFACE, Telemetry
+
+RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
+RETRY_AFTER: Final = {"Retry-After": "1"}
+DESCRIPTION: Final = {
+    400: "The body is not JSON.",
+    408: "The body did not arrive in time.",
+    413: f"The body is larger than {BODY_LIMIT_BYTES} bytes.",
+    415: "The body is not declared as plain application/json.",
+    422: "A field is unknown, missing or out of its range, or an item is not in the catalogue.",
+    503: "Triton is away, busy, or answers wrongly; Retry-After says when to ask again.",
+    504: "Triton did not answer in time.",
+}
+
+log = logging.getLogger("serving.gateway")
+
+
+class Gateway:
+    """Answers requests of one site out of one Triton."""
+
+    def __init__(self, settings: Settings, references: Mapping[str, Reference], inference: Inference) -> None:
+        self.settings = settings
+        self.references = references
+        self.inference = inference
+        self.health = GoldenHealth(
+            inference,
+            references,
+            backend=settings.backend,
+            interval_seconds=settings.golden_interval_seconds,
+            deadline_seconds=min(settings.golden_interval_seconds, settings.request_timeout_seconds),
+        )
+        self.telemetry = Telemetry(settings.site, lambda: self.health.state)
+        self.draining = False
+
+    def drain(self) -> None:
+        """Turn health red and ask clients to close their connections; go on answering."""
+        self.draining = True
+        self.health.drain()
+
+    async def recommend(self, request: Request) -> Response:
+        """The answer to one request; whatever happens, it is counted."""
+        start = time.perf_counter()
+        surface = NO_SURFACE
+        try:
+            async with asyncio.timeout(self.settings.request_timeout_seconds):
+                body = await read_body(request)
+            question = parse(body)
+            surface = question.surface
+            response = await self._answer(question, self.settings.request_timeout_seconds)
+        except TimeoutError:
+            response = self.refuse(RefusalError(408, "body", "arrives within the request timeout", "send it faster"))
+        except ClientDisconnect:
+            response = Response(status_code=499)  # nobody is there to read it; it is counted under nginx's code
+        except RefusalError as refusal:
+            response = self.refuse(refusal)
+        except InferenceError as error:
+            response = self._failed(error)
+        except Exception:
+            log.exception("a fault of the gateway itself")
+            response = self.refuse(RefusalError(500, "the gateway", "a fault of its own", "see its log"))
+        self.telemetry.observe(surface, response.status_code, time.perf_counter() - start)
+        return response
+
+    async def _answer(self, question: RecommendationRequest, deadline_seconds: float) -> Response:
+        check_known(question.history, self.references[self.health.state.digest])
+        answer = await self.inference.ask(
+            lambda digest: self.references[digest].encode(question.history),
+            deadline_seconds=deadline_seconds,
+            lane=Lane.USERS,
+        )
+        document = {
+            "items": ranked(answer, self.references[answer.digest], question.k),
+            "site": self.settings.site,
+            "model_version": str(version_number(answer.digest)),
+            "model_digest": answer.digest,
+            "degraded": False,
+        }
+        return self.respond(200, document, {"X-Tandem-Digest": answer.digest})
+
+    def _failed(self, error: InferenceError) -> Response:
+        if isinstance(error, InferenceTimeoutError):
+            rule = f"answers within {self.settings.request_timeout_seconds:g} s"
+            return self.refuse(RefusalError(504, "the model server", rule, "ask again"))
+        if isinstance(error, WrongAnswerError):
+            self.health.accuse(str(error))
+            log.error("wrong answer, not served: %s", error)
+        return self.refuse(
+            RefusalError(503, "the model server", f"answers: {error}", "ask again after Retry-After", RETRY_AFTER)
+        )
+
+    def refuse(self, refusal: RefusalError) -> Response:
+        """An error answer."""
+        return self.respond(refusal.status, refusal.body(), refusal.headers)
+
+    def respond(self, status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
+        """An answer in JSON (bytes as they are) that names the site."""
+        content = content if isinstance(content, bytes) else to_json(content)
+        named = {"X-Tandem-Site": self.settings.site, **(headers or {})}
+        if self.draining or status in {408, 413}:
+            named["Connection"] = "close"
+        return Response(content, status, named, media_type=JSON)
+
+
+def application(settings: Settings, references: Mapping[str, Reference], inference: Inference) -> FastAPI:
+    """The gateway as an ASGI application; its golden questions start and end with it."""
+    gateway = Gateway(settings, references, inference)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        golden = asyncio.create_task(gateway.health.run(), name="golden health")
+        try:
+            yield
+        finally:
+            golden.cancel()
+            await asyncio.gather(golden, return_exceptions=True)
+            await inference.close()
+
+    app = FastAPI(
+        title="Tandem recommendations",
+        version="1",
+        description="Next items for a history of items, with the site, the version and the digest that answered.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.gateway = gateway
+    refusals: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorAnswer, "description": text} for code, text in DESCRIPTION.items()
+    }
+    schema = RecommendationRequest.model_json_schema()
+    body = {"required": True, "content": {JSON: {"schema": schema, "examples": _examples(schema["examples"])}}}
+
+    @app.post(
+        RECOMMENDATIONS_PATH,
+        response_model=Recommendations,
+        responses=refusals,
+        openapi_extra={"requestBody": body},
+        summary="Items to recommend after a history.",
+    )
+    async def recommend(request: Request) -> Response:
+        return await gateway.recommend(request)
+
+    @app.get(
+        "/healthz", summary="Last golden result and its age.", responses={503: {"description": "Ill: see reason."}}
+    )
+    async def healthz() -> Response:
+        state = gateway.health.state
+        content = state.body(settings.health_token, settings.site)
+        return gateway.respond(200 if state.healthy else 503, content, {"Cache-Control": "no-store"})
+
+    @app.get("/livez", summary="The process answers.")
+    async def livez() -> Response:
+        return gateway.respond(200, {"status": "alive"})
+
+    @app.get("/metrics", summary="Prometheus metrics.")
+    async def metrics() -> Response:
+        return Response(gateway.telemetry.exposition(), media_type=gateway.telemetry.content_type)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        headers = getattr(error, "headers", None)
+        return gateway.refuse(
+            RefusalError(
+                status,
+                f"{request.method} {request.url.path[:80]}",
+                str(getattr(error, "detail", "refused")),
+                "the paths are in /openapi.json",
+                headers or {},
+            )
+        )
+
+    return app
+
+
+def _examples(values: list[Any]) -> dict[str, Any]:
+    return {name: {"value": value} for name, value in zip(("history", "cold start"), values, strict=True)}
+
+
+class Server(uvicorn.Server):
+    """Drains on SIGTERM: red and still answering for a moment, then closed to new requests, then done."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain. Second one, or Ctrl-C: stop."""
+        if self._gateway.draining or sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+            return
+        self._gateway.drain()
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._gateway.settings.drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings.read(os.environ)
+        references = load_all(Path(settings.model_dir), settings.accepted_digests)
+    except (SettingsError, PackageError) as error:
+        log.error("%s", error)  # noqa: TRY400  the message is the whole story
+        return 2
+    inference = TritonInference(
+        settings.triton_url,
+        settings.model_name,
+        settings.accepted_digests,
+        users_in_flight=settings.users_in_flight,
+    )
+    app = application(settings, references, inference)
+    config = uvicorn.Config(
+        app,
+        host=settings.pod_ip,
+        port=settings.port,
+        access_log=settings.access_log,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(settings.request_timeout_seconds) + 2,
+    )
+    Server(config, app.state.gateway).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

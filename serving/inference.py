@@ -1,0 +1,238 @@
+"""One question to Triton: asked within a deadline, answered by a version whose digest is accepted, or a named failure.
+
+Errors of this module:
+
+    InferenceError
+    ├── InferenceTimeoutError   no answer within the deadline
+    ├── BusyError               too much in flight, here or at Triton; asking again would only add load
+    ├── UnreachableError        no server, or one that is shutting down
+    ├── ModelFailureError       the server stands, but the model failed on this question
+    └── WrongAnswerError        an answer that must not be served: of a version not accepted, or of a wrong shape
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferInput, InferRequestedOutput  # type: ignore[import-untyped]  # ships no types
+from tritonclient.grpc.aio import InferenceServerClient  # type: ignore[import-untyped]  # ships no types
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]  # ships no types
+
+from serving import ServingError
+from serving.manifest import version_number
+
+HISTORY_LENGTH: Final = 50
+ANSWER_LENGTH: Final = 50
+
+RETRY_PAUSE_SECONDS: Final = 0.05
+CHANNEL_REST_SECONDS: Final = 0.1
+"""A channel younger than this is not replaced: it has not had its chance yet."""
+SILENT_CALLS: Final = 3
+"""So many timeouts in a row with no answer between them: the connection may be dead, a new one is tried."""
+CHANNEL_OPTIONS: Final = [
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, which may reach another pod
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),  # the default of two minutes would outlast every outage
+]
+BUSY_MESSAGES: Final = ("Exceeds maximum queue size", "Request timeout expired")
+
+Histories = npt.NDArray[np.int64]
+"""Item indices 1..N, [n, 50], padded with 0 on the left."""
+Encode = Callable[[str], Histories]
+"""The question in the item indices of the version with this digest."""
+
+
+class InferenceError(ServingError):
+    """Triton gave no answer that could be served."""
+
+
+class InferenceTimeoutError(InferenceError):
+    """No answer within the deadline."""
+
+
+class BusyError(InferenceError):
+    """Too much in flight, here or at Triton."""
+
+
+class UnreachableError(InferenceError):
+    """No server, or one that is shutting down."""
+
+
+class ModelFailureError(InferenceError):
+    """The server stands, but the model failed on this question."""
+
+
+class WrongAnswerError(InferenceError):
+    """An answer that must not be served."""
+
+
+class Lane(IntEnum):
+    """Who asks. The golden lane is outside the users' budget, so that no crowd of users can keep it waiting.
+
+    The value travels as Triton's priority, lower first, for models whose configuration has priority levels.
+    """
+
+    GOLDEN = 1
+    USERS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Ranked items of one version: `items` [n, 50] indices 1..N, `scores` [n, 50], best first."""
+
+    digest: str
+    items: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+
+class Inference(Protocol):
+    """Whoever answers: Triton, or a stand-in."""
+
+    async def ask(self, encode: Encode, *, deadline_seconds: float, lane: Lane) -> Answer:
+        """The answer, from an accepted version. Raises InferenceError."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class TritonInference:
+    """One shared gRPC channel to the site's Triton, replaced when the server behind it goes away."""
+
+    def __init__(self, url: str, model: str, accepted_digests: Iterable[str], *, users_in_flight: int = 128) -> None:
+        self._url = url
+        self._model = model
+        self._users_limit = users_in_flight
+        self._users = 0
+        self._digests = {str(version_number(digest)): digest for digest in accepted_digests}
+        self._digest = next(iter(self._digests.values()))
+        self._outputs = [InferRequestedOutput("items"), InferRequestedOutput("scores")]
+        self._channel: Any = None
+        self._channel_since = 0.0
+        self._silent_calls = 0
+        self._retired: set[asyncio.Task[None]] = set()
+
+    async def ask(self, encode: Encode, *, deadline_seconds: float, lane: Lane) -> Answer:
+        """The answer of an accepted version, asked again when another version than the one asked for answered."""
+        if lane is Lane.GOLDEN:
+            return await self._ask(encode, deadline_seconds, lane)
+        if self._users >= self._users_limit:
+            raise BusyError(f"{self._users} questions of users in flight, at most {self._users_limit}; ask again later")
+        self._users += 1
+        try:
+            return await self._ask(encode, deadline_seconds, lane)
+        finally:
+            self._users -= 1
+
+    async def _ask(self, encode: Encode, deadline_seconds: float, lane: Lane) -> Answer:
+        end = asyncio.get_running_loop().time() + deadline_seconds
+        asked = self._digest
+        histories = encode(asked)
+        answer = await self._infer(histories, end, lane)
+        self._digest = answer.digest
+        if answer.digest != asked and not np.array_equal(histories, again := encode(answer.digest)):
+            answer = await self._infer(again, end, lane)
+            if answer.digest != self._digest:
+                raise BusyError(f"versions change under the question: {self._digest}, then {answer.digest}; ask again")
+        return answer
+
+    async def close(self) -> None:
+        """Close every channel at once."""
+        for task in list(self._retired):
+            task.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def _infer(self, histories: Histories, end: float, lane: Lane) -> Answer:
+        """One question, tried a second time on a new connection when the first reached no serving model."""
+        question = InferInput("history", list(histories.shape), "INT64").set_data_from_numpy(histories)
+        loop = asyncio.get_running_loop()
+        for last_try in (False, True):
+            remaining = end - loop.time()
+            if remaining <= 0:
+                raise InferenceTimeoutError("no time left to ask Triton within the deadline")
+            channel = self._open()
+            try:
+                result = await channel.infer(
+                    self._model,
+                    [question],
+                    outputs=self._outputs,
+                    priority=int(lane),
+                    timeout=int(remaining * 1e6),
+                    client_timeout=remaining,
+                )
+            except InferenceServerException as error:
+                failure = _failure(error)
+                self._note(failure, channel)
+                if last_try or not isinstance(failure, UnreachableError):
+                    raise failure from error
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+            else:
+                self._silent_calls = 0
+                return self._read(result, len(histories))
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _read(self, result: Any, rows: int) -> Answer:
+        version = result.get_response().model_version
+        digest = self._digests.get(version)
+        if digest is None:
+            raise WrongAnswerError(
+                f"version {version} answered, accepted are {sorted(self._digests)}; check what Triton serves here"
+            )
+        try:
+            items, scores = result.as_numpy("items"), result.as_numpy("scores")
+        except ValueError as error:
+            raise WrongAnswerError(f"an answer that is no tensor: {error}; check the model's backend") from error
+        expected = (rows, ANSWER_LENGTH)
+        if items is None or scores is None or items.shape != expected or scores.shape != expected:
+            raise WrongAnswerError(f"an answer of another shape than {expected}; check the model's outputs")
+        return Answer(digest, items, scores)
+
+    def _open(self) -> Any:
+        if self._channel is None:
+            self._channel = InferenceServerClient(self._url, channel_args=CHANNEL_OPTIONS)
+            self._channel_since = asyncio.get_running_loop().time()
+        return self._channel
+
+    def _note(self, failure: InferenceError, channel: Any) -> None:
+        """Give up the channel when this failure says that nobody useful is at its other end."""
+        self._silent_calls = self._silent_calls + 1 if isinstance(failure, InferenceTimeoutError) else 0
+        dead = isinstance(failure, UnreachableError) or self._silent_calls >= SILENT_CALLS
+        rested = asyncio.get_running_loop().time() - self._channel_since >= CHANNEL_REST_SECONDS
+        if dead and rested and channel is self._channel:
+            self._channel = None
+            self._silent_calls = 0
+            task = asyncio.get_running_loop().create_task(_close_later(channel))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+
+
+async def _close_later(channel: Any) -> None:
+    """Close a channel once calls still open on it have had their time."""
+    try:
+        await asyncio.sleep(10)
+    finally:
+        await channel.close()
+
+
+def _failure(error: Any) -> InferenceError:
+    """The failure in our words; Triton says UNAVAILABLE both when it is busy and when it is away."""
+    status = str(error.status()).removeprefix("StatusCode.")
+    message = str(error.message())
+    said = f"Triton said {status}: {message[:200]}"
+    if status in {"DEADLINE_EXCEEDED", "CANCELLED"}:
+        return InferenceTimeoutError("no answer from Triton within the deadline")
+    if status == "RESOURCE_EXHAUSTED" or any(busy in message for busy in BUSY_MESSAGES):
+        return BusyError(said)
+    if status in {"UNAVAILABLE", "NOT_FOUND"}:
+        return UnreachableError(said)
+    return ModelFailureError(said)

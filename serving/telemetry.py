@@ -1,0 +1,67 @@
+"""What a gateway tells Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from serving.health import Reason, State
+from serving.manifest import version_number
+
+BUCKETS_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+HEALTHY: Final = "healthy"
+NO_SURFACE: Final = "none"
+"""Label of requests that were refused before they named a surface."""
+
+
+class Telemetry:
+    """Requests by site, surface and code; latency; golden health; which digest is served. One registry per gateway."""
+
+    content_type: Final = CONTENT_TYPE_LATEST
+
+    def __init__(self, site: str, health: Callable[[], State]) -> None:
+        self._site = site
+        self._health = health
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "tandem_requests", "Requests for recommendations.", ("site", "surface", "code"), registry=self._registry
+        )
+        self._latency = Histogram(
+            "tandem_request_duration_seconds",
+            "From the request's headers to its answer.",
+            ("site", "surface"),
+            buckets=BUCKETS_SECONDS,
+            registry=self._registry,
+        )
+        self._age = Gauge(
+            "tandem_golden_age_seconds",
+            "Seconds since the last good golden answer; NaN before the first.",
+            ("site",),
+            registry=self._registry,
+        )
+        self._result = Gauge(
+            "tandem_golden_result", "1 for the present state of health.", ("site", "result"), registry=self._registry
+        )
+        self._model = Gauge(
+            "tandem_model_info", "1 for the version served.", ("site", "digest", "version"), registry=self._registry
+        )
+        ProcessCollector(registry=self._registry)
+
+    def observe(self, surface: str, code: int, seconds: float) -> None:
+        """Count one request that has been answered."""
+        self._requests.labels(self._site, surface, str(code)).inc()
+        self._latency.labels(self._site, surface).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        state = self._health()
+        self._age.labels(self._site).set(float("nan") if state.age_seconds is None else state.age_seconds)
+        present = state.reason or HEALTHY
+        for result in (HEALTHY, *Reason):
+            self._result.labels(self._site, result).set(result == present)
+        self._model.clear()
+        self._model.labels(self._site, state.digest, str(version_number(state.digest))).set(1)
+        return generate_latest(self._registry)

@@ -1,0 +1,44 @@
+"""A journal is on disk before anything is changed, and tells what was not put back."""
+
+import json
+from pathlib import Path
+
+from drills.drill import Finding, Observation, Verdict
+from drills.journal import OPEN, Journal, unfinished
+
+
+def test_a_journal_round_trips_with_what_was_asked_done_and_seen(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "switchover-down", "lab", {"rate_per_second": 50})
+    journal.observed("steady state before", [Observation("golden answer of private", held=True, detail="sha256:1")])
+    journal.entry("action", "scale to zero", phase_seconds=3.2)
+    journal.end(Verdict.HELD, "recovered", [Finding("wrong answers", "0", "0", held=True)], {"recovery_seconds": 12.5})
+    content = json.loads(journal.path.read_text())
+    assert content["status"] == "held"
+    assert content["entries"][0]["observations"] == [
+        {"probe": "golden answer of private", "held": True, "detail": "sha256:1"}
+    ]
+    assert content["entries"][1]["phase_seconds"] == 3.2
+    assert content["measures"] == {"recovery_seconds": 12.5}
+    assert content["heading"].startswith("LAB"), "lab numbers are called lab numbers"
+
+
+def test_a_journal_of_a_killed_drill_is_open_and_carries_its_undo(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "switchover-down", "lab", {})
+    journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
+    left = unfinished(tmp_path)
+    assert left == [journal.path]
+    content = json.loads(left[0].read_text())
+    assert content["status"] == OPEN
+    assert content["undo"]["prior"] == {"gateway": 2}
+
+
+def test_a_journal_whose_undo_was_carried_out_is_not_unfinished(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "switchover-down", "lab", {})
+    journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
+    journal.undone()
+    assert unfinished(tmp_path) == []
+
+
+def test_a_drill_that_changed_nothing_leaves_nothing_to_undo(tmp_path: Path) -> None:
+    Journal(tmp_path, "switchover-down", "lab", {})
+    assert unfinished(tmp_path) == []
