@@ -68,6 +68,7 @@ class GatewayArgs:
     health_token: str
     golden_interval_seconds: int
     request_timeout_seconds: float
+    rollout_timeout_seconds: int
     gpu_resource: Input[str]
     cpu: str
     memory: str
@@ -116,7 +117,9 @@ class Gateway(pulumi.ComponentResource):
                     spec=self._pod(args, account.metadata.name),
                 ),
             ),
-            opts=child,
+            opts=ResourceOptions.merge(
+                child, ResourceOptions(custom_timeouts=pod.rollout_deadline(args.rollout_timeout_seconds))
+            ),
         )
         self._expose(name, args, child)
         self.deployment = deployment.metadata.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pulumi import Input, Output
+from pulumi import CustomTimeouts, Input, Output
 from pulumi_kubernetes.core.v1 import (
     CapabilitiesArgs,
     ContainerArgs,
@@ -144,6 +144,11 @@ def probe(path: str, port: str, *, period_seconds: int, failures: int, timeout_s
 def stop_late() -> LifecycleArgs:
     """Go on serving while the pod is taken out of every list of endpoints."""
     return LifecycleArgs(pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=PRE_STOP_SECONDS)))
+
+
+def rollout_deadline(seconds: int) -> CustomTimeouts:
+    """How long creating or changing a Deployment may take, its pods' readiness included."""
+    return CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s")
 
 
 def spread(name: str) -> list[TopologySpreadConstraintArgs]:

@@ -245,6 +245,8 @@ class ServingSettings(Settings):
     golden_interval_seconds: int = 2
     inference_timeout_seconds: float = 1.0
     """How long the gateway waits for Triton."""
+    rollout_timeout_seconds: int = 600
+    """How long an `up` waits for new pods before it fails and says what keeps them."""
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
 
@@ -265,6 +267,7 @@ class ServingSettings(Settings):
         checks.between("edge_port", self.edge_port, 1, 65535)
         checks.between("golden_interval_seconds", self.golden_interval_seconds, 1, 60)
         checks.between("inference_timeout_seconds", self.inference_timeout_seconds, 0.05, 60)
+        checks.between("rollout_timeout_seconds", self.rollout_timeout_seconds, 10, 3600)
         checks.credentials(self.access_key, self.secret_key)
 
 

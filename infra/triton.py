@@ -53,6 +53,7 @@ class TritonArgs:
     """Name of the configuration in the model package: cpu or gpu."""
     replicas: int
     gpus_per_pod: int
+    rollout_timeout_seconds: int
     gpu_resource: Input[str]
     cpu: str
     memory: str
@@ -106,7 +107,9 @@ class Triton(pulumi.ComponentResource):
                     spec=self._pod(args, account.metadata.name),
                 ),
             ),
-            opts=child,
+            opts=ResourceOptions.merge(
+                child, ResourceOptions(custom_timeouts=pod.rollout_deadline(args.rollout_timeout_seconds))
+            ),
         )
         self.deployment = deployment.metadata.name
         self.service = service.metadata.name

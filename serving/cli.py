@@ -1,10 +1,9 @@
-"""`tandem model`: train, evaluate, publish, list versions."""
+"""`tandem model train | evaluate`."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from serving import ServingError
 
@@ -20,13 +18,10 @@ if TYPE_CHECKING:
     from serving import train as training
     from serving.data import Behaviour, Split
 
-app = typer.Typer(help="The model: train, evaluate, publish, list versions.", no_args_is_help=True)
+app = typer.Typer(help="The model: train, evaluate.", no_args_is_help=True)
 
 DataOption = Annotated[str, typer.Option("--data", help="a folder in MovieLens format, or `generated`")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON document instead of tables")]
-StoreOption = Annotated[
-    list[str], typer.Option("--store", help="NAME=ENDPOINT,BUCKET[,REGION], once per store; an empty endpoint is AWS")
-]
 OutOption = Annotated[Path, typer.Option("--out", help="folder of packages [default: $TANDEM_HOME/models]")]
 
 
@@ -172,68 +167,6 @@ def _evaluate(package: Path, source: str, seed: int) -> tuple[dict[str, Any], in
         "model as served (ONNX)": evaluation.evaluate_answers(answers, split.test),
     }
     return {name: quality.to_json() for name, quality in qualities.items()}, len(split.test)
-
-
-@app.command()
-def publish(
-    package: Annotated[Path, typer.Option(help="directory of a package")],
-    store: StoreOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Upload a package to every store and read it back; exit 1 unless all of them hold it."""
-    from serving import store as stores
-
-    try:
-        publication = stores.publish(package, [stores.Store.parse(text) for text in store])
-    except (ServingError, ValueError) as error:
-        raise _fail(error) from error
-    if as_json:
-        document = {
-            "digest": publication.digest,
-            "selectable": publication.selectable,
-            "stores": publication.outcome,
-        }
-        print(json.dumps(document))
-    else:
-        for name, reason in publication.outcome.items():
-            print(f"{name}: {'verified' if reason is None else reason}")
-        print(f"{publication.digest} is {'selectable' if publication.selectable else 'NOT selectable'}")
-    if not publication.selectable:
-        print("publish again once every store is well: what is there already is kept", file=sys.stderr)
-        raise typer.Exit(1)
-
-
-@app.command()
-def versions(
-    store: StoreOption,
-    model: Annotated[str, typer.Option(help="name of the model")] = "recommender",
-    as_json: JsonOption = False,
-) -> None:
-    """List the versions in the stores, newest first."""
-    from serving import store as stores
-
-    try:
-        found = stores.versions([stores.Store.parse(text) for text in store], model)
-    except (ServingError, ValueError) as error:
-        raise _fail(error) from error
-    if as_json:
-        rows = [
-            {
-                "digest": version.digest,
-                "published": version.published.isoformat(),
-                "stores": list(version.stores),
-                "selectable": version.selectable,
-                "metrics": version.metrics,
-            }
-            for version in found
-        ]
-        print(json.dumps(rows))
-        return
-    drawn = Table("digest", "published", "stores", "selectable", title=f"versions of {model}")
-    for version in found:
-        when = version.published.isoformat(timespec="seconds")
-        drawn.add_row(version.digest, when, ", ".join(version.stores), "yes" if version.selectable else "no")
-    Console().print(drawn)
 
 
 def _print_metrics(title: str, metrics: dict[str, dict[str, float]]) -> None:

@@ -43,25 +43,6 @@ class Store:
     endpoint: str = ""
     region: str = DEFAULT_REGION
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From `NAME=ENDPOINT,BUCKET[,REGION]`; an empty endpoint is AWS. Raises ValueError."""
-        name, equals, rest = text.partition("=")
-        parts = rest.split(",")
-        if not name or not equals or len(parts) not in (2, 3) or not parts[1]:
-            raise ValueError(
-                f"store {text!r}: must read NAME=ENDPOINT,BUCKET[,REGION], "
-                "for example private=http://127.10.0.2:9000,models (an empty endpoint is AWS)"
-            )
-        if parts[0] and not parts[0].startswith(("http://", "https://")):
-            raise ValueError(f"store {text!r}: endpoint {parts[0]!r} must begin with http:// or https://")
-        return cls(
-            name=name,
-            endpoint=parts[0],
-            bucket=parts[1],
-            region=parts[2] if len(parts) == 3 and parts[2] else DEFAULT_REGION,
-        )
-
     @cached_property
     def client(self) -> S3Client:
         """An S3 client with short deadlines; a store of one's own is addressed by path."""

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any, Final, NoReturn
 
 import grpc
-from google.protobuf import empty_pb2  # type: ignore[import-untyped]  # ships no types
+from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from lab.providers import values

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from google.protobuf import struct_pb2  # type: ignore[import-untyped]  # ships no types
+from google.protobuf import struct_pb2
 
 from lab.providers.errors import ProviderError
 

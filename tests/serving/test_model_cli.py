@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from model_stage import behaviour
-from store_stage import a_package, a_store, absent_endpoint, moto_server, use_credentials
+from store_stage import moto_server
 from typer.testing import CliRunner
 
 from serving import cli, manifest
@@ -69,38 +68,3 @@ def test_bad_data_is_an_error_message_not_a_traceback(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "movies.csv: cannot be read" in result.stderr
     assert result.stdout == ""
-
-
-def test_publish_and_versions_speak_of_every_store(
-    tmp_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_credentials(monkeypatch)
-    buckets = [f"models-{uuid.uuid4().hex[:12]}" for _ in range(2)]
-    for bucket in buckets:
-        a_store(endpoint, "any", bucket)
-    package = a_package(tmp_path)
-    stores = ["--store", f"private={endpoint},{buckets[0]}", "--store", f"public={endpoint},{buckets[1]},us-east-1"]
-
-    result = run.invoke(cli.app, ["publish", "--package", str(package), *stores])
-    assert result.exit_code == 0, result.output
-    assert f"sha256:{package.name} is selectable" in result.stdout
-
-    listed = run.invoke(cli.app, ["versions", *stores, "--json"])
-    (version,) = json.loads(listed.stdout)
-    assert (version["digest"], version["selectable"]) == (f"sha256:{package.name}", True)
-    assert version["stores"] == ["private", "public"]
-    assert "yes" in run.invoke(cli.app, ["versions", *stores]).stdout
-
-    partly = [*stores[:2], "--store", f"public={absent_endpoint()},models", "--json"]
-    failed = run.invoke(cli.app, ["publish", "--package", str(package), *partly])
-    assert failed.exit_code == 1
-    outcome = json.loads(failed.stdout)
-    assert outcome["selectable"] is False
-    assert outcome["stores"]["private"] is None
-    assert "no answer" in outcome["stores"]["public"]
-
-
-def test_a_badly_named_store_is_refused(tmp_path: Path) -> None:
-    result = run.invoke(cli.app, ["publish", "--package", str(tmp_path), "--store", "private"])
-    assert result.exit_code == 1
-    assert "must read NAME=ENDPOINT,BUCKET" in result.stderr

@@ -151,16 +151,3 @@ def test_a_wrong_setting_is_not_taken_for_an_absent_store(stores: tuple[Store, S
     with pytest.raises(StoreError, match="check the settings") as caught:
         Store(name="odd", endpoint=stores[0].endpoint, bucket="Not A Bucket!").get("k")
     assert not isinstance(caught.value, StoreUnreachableError)
-
-
-def test_a_store_is_named_on_one_line() -> None:
-    assert Store.parse("private=http://127.10.0.2:9000,models") == Store(
-        name="private", endpoint="http://127.10.0.2:9000", bucket="models"
-    )
-    assert Store.parse("public=,models,eu-west-1") == Store(name="public", bucket="models", region="eu-west-1")
-
-
-@pytest.mark.parametrize("text", ["", "private", "private=http://x", "=http://x,b", "private=x:9000,b", "p=http://x,"])
-def test_a_badly_named_store_is_refused_with_the_form(text: str) -> None:
-    with pytest.raises(ValueError, match=r"must (read NAME=ENDPOINT,BUCKET|begin with http)"):
-        Store.parse(text)

@@ -1,0 +1,148 @@
+"""`tandem rehearse`: the whole walk on one machine, each step a command anyone could have typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+ENV: Final = "lab"
+STEP_DEADLINE_SECONDS: Final = 300
+TRAIN_SECONDS: Final = 45
+STOP_GRACE_SECONDS: Final = 60
+
+console = Console(stderr=True)
+
+
+class StepFailedError(Exception):
+    """A command of the rehearsal ended badly; `exit_code` is what the rehearsal ends with."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass
+class Walk:
+    """The steps so far, and how long each took."""
+
+    steps: list[tuple[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Announce a step, time it."""
+        console.rule(f"[bold]{title}[/bold]", align="left", style="dim")
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.steps.append((title, time.monotonic() - begun))
+
+    def table(self) -> Table:
+        """Seconds per step."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("step")
+        table.add_column("seconds", justify="right")
+        for title, seconds in self.steps:
+            table.add_row(title, f"{seconds:.1f}")
+        table.add_row("[bold]together[/bold]", f"[bold]{sum(seconds for _, seconds in self.steps):.1f}[/bold]")
+        return table
+
+
+def tandem(*arguments: str, deadline_seconds: float = STEP_DEADLINE_SECONDS, capture: bool = False) -> str:
+    """Run one `tandem` command in the foreground; its standard output when captured."""
+    console.print(f"$ tandem {' '.join(arguments)}", style="dim", highlight=False, soft_wrap=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tandem", *arguments], stdout=subprocess.PIPE if capture else None, text=True
+    )
+    try:
+        printed, _ = process.communicate(timeout=deadline_seconds)
+    except subprocess.TimeoutExpired as error:
+        _stop(process)
+        raise StepFailedError(f"tandem {' '.join(arguments)}: not done after {deadline_seconds:.0f} s", 1) from error
+    except KeyboardInterrupt:
+        _stop(process)
+        raise
+    if process.returncode != 0:
+        raise StepFailedError(f"tandem {' '.join(arguments)}: exit code {process.returncode}", process.returncode)
+    return printed or ""
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End a command: politely, then for certain."""
+    process.terminate()
+    try:
+        process.wait(STOP_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def rehearse(
+    data: Annotated[
+        str, typer.Option(help="Folder of a MovieLens data set, or `generated` for a catalogue with latent tastes.")
+    ] = "generated",
+    fault: Annotated[str, typer.Option(help="What is broken in the drill: down.")] = "down",
+    train_seconds: Annotated[int, typer.Option(help="Time the training may take.", min=5, max=60)] = TRAIN_SECONDS,
+    rate: Annotated[float, typer.Option(help="Requests per second of all virtual users together.")] = 50.0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up at the end.")] = False,
+) -> None:
+    """Two sites on this machine, a trained model behind Triton on both, one site lost, the recovery measured."""
+    walk = Walk()
+    code = 0
+    try:
+        _walk(walk, data, fault, train_seconds, rate)
+    except StepFailedError as error:
+        console.print(f"[bold red]the rehearsal failed[/bold red]: {error}", highlight=False)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        console.print("stopped; taking the lab down")
+        code = 130
+    finally:
+        if not keep:
+            with walk.step("take the lab down"):
+                tandem("lab", "down")
+    console.print(walk.table())
+    raise typer.Exit(code)
+
+
+def _walk(walk: Walk, data: str, fault: str, train_seconds: int, rate: float) -> None:
+    models = Path(os.environ.get("TANDEM_HOME", ".tandem")).resolve() / "models"
+    with walk.step("bring the lab up: two sites, stores, DNS, prober"):
+        tandem("lab", "down")
+        tandem("lab", "up")
+    with walk.step("declare the stores"):
+        tandem("up", "--env", ENV, "--layer", "storage")
+    with walk.step("train the recommender, package it as a version"):
+        arguments = ["--data", data, "--out", str(models), "--seconds", str(train_seconds)]
+        package = json.loads(tandem("model", "train", *arguments, "--json", capture=True))
+        console.print(quality(package))
+    with walk.step("publish the version to both stores, select it"):
+        tandem("model", "publish", package["path"], "--env", ENV)
+        tandem("model", "promote", package["digest"], "--env", ENV, "--all-sites")
+    with walk.step("declare everything else: pools, platforms, serving, traffic"):
+        tandem("up", "--env", ENV)
+    with walk.step("lose the private site"):
+        tandem("drill", "run", "switchover", "--env", ENV, "--fault", fault, "--rate", str(rate))
+
+
+def quality(report: dict[str, Any]) -> Table:
+    """Accuracy of the trained model beside the baselines, on each user's last choice."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{report['data']}, {report['users']} users")
+    table.add_column("HR@10", justify="right")
+    table.add_column("NDCG@10", justify="right")
+    for name, metrics in report["metrics"].items():
+        table.add_row(name, f"{metrics['hr@10']:.4f}", f"{metrics['ndcg@10']:.4f}")
+    return table

@@ -1,0 +1,214 @@
+"""One model version on its way through an environment: published to every site's store, selected site by site.
+
+Errors: ReleaseError
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from serving import ServingError
+from serving.manifest import check_digest
+from serving.store import Store, check_version, versions
+from serving.store import publish as publish_package
+from stacks import engine as engines
+from stacks.contract import PROJECT, ServingOutputs, StackName, StorageOutputs
+from stacks.workspace import LAB, Workspace, WorkspaceError, replace_file
+
+app = typer.Typer(no_args_is_help=True, help="Versions of an environment.")
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DIGEST_KEY: Final = f"{PROJECT}:model_digest"
+PROD: Final = "prod"
+
+Env = Annotated[str, typer.Option(help="Environment: lab, prod, or another one with settings.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+class ReleaseError(Exception):
+    """A version that cannot be published or selected; the message says why and what to do."""
+
+
+def stores(env: str, workspace: Workspace) -> dict[str, Store]:
+    """Every site's model store, as its storage stack exports it."""
+    layers = workspace.order(layers=["storage"])
+    found = engines.outputs(workspace, engines.choose(env, None, workspace), layers)
+    sites: dict[str, Store] = {}
+    for stack in (stack for layer in layers for stack in layer):
+        if str(stack) not in found:
+            raise ReleaseError(f"{stack} is not up; bring it up first: tandem up --env {env} --layer storage")
+        outputs = StorageOutputs.read(found[str(stack)])
+        sites[outputs.site] = Store(
+            name=outputs.site, bucket=outputs.model_bucket, endpoint=outputs.endpoint, region=outputs.region
+        )
+    if all(_is_loopback(store.endpoint) for store in sites.values()):
+        # Stores on loopback ask for no identity, but an S3 client refuses to sign with none.
+        os.environ.setdefault("AWS_ACCESS_KEY_ID", "none")
+        os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "none")
+    return sites
+
+
+def promote_site(workspace: Workspace, site: str, digest: str) -> Path:
+    """Select a version for one site: its serving stack's next `up` rolls to it. The settings file that says so."""
+    stack = StackName("serving", site, workspace.env)
+    tracked = workspace.tracked / f"Pulumi.{stack}.yaml"
+    if workspace.env == LAB:
+        # The lab's version is trained anew each time: it belongs to this machine and not under version control.
+        path = workspace.overrides / tracked.name
+        content: dict[str, Any] = _read(path) if path.exists() else {}
+        content.setdefault("config", {})[DIGEST_KEY] = digest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, yaml.safe_dump(content, sort_keys=False))
+        return path
+    lines = tracked.read_text(encoding="utf-8").splitlines(keepends=True)
+    places = [index for index, line in enumerate(lines) if line.strip().startswith(f"{DIGEST_KEY}:")]
+    if len(places) != 1:
+        raise ReleaseError(
+            f"{tracked} sets {DIGEST_KEY} {len(places)} times; a serving stack sets it once: add the line"
+        )
+    indent = lines[places[0]][: len(lines[places[0]]) - len(lines[places[0]].lstrip())]
+    lines[places[0]] = f"{indent}{DIGEST_KEY}: {digest}\n"
+    tracked.write_text("".join(lines), encoding="utf-8")
+    return tracked
+
+
+def selected(workspace: Workspace, site: str) -> str:
+    """The version a site's settings select; empty where none is."""
+    stack = StackName("serving", site, workspace.env)
+    digest = ""
+    for folder in (workspace.tracked, workspace.overrides):
+        path = folder / f"Pulumi.{stack}.yaml"
+        if path.exists():
+            digest = str((_read(path).get("config") or {}).get(DIGEST_KEY) or digest)
+    return digest
+
+
+@app.command()
+def publish(
+    package: Annotated[Path, typer.Argument(help="Folder of a packaged version.")],
+    env: Env = LAB,
+    as_json: Json = False,
+) -> None:
+    """Upload a version to every site's store and read it back; exit 1 unless all of them hold it."""
+    try:
+        publication = publish_package(package, list(stores(env, Workspace.of(env)).values()))
+    except (ServingError, ReleaseError, WorkspaceError, engines.EngineError, ValueError) as error:
+        raise _fail(error) from error
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "digest": publication.digest,
+                    "selectable": publication.selectable,
+                    "stores": dict(publication.outcome),
+                }
+            )
+        )
+    else:
+        for name, reason in publication.outcome.items():
+            console.print(f"{name:<12} {'holds every byte' if reason is None else reason}")
+        console.print(f"{publication.digest} is {'selectable' if publication.selectable else 'not selectable'}")
+    if not publication.selectable:
+        console.print("publish again once every store is well: what is there already is kept")
+        raise typer.Exit(1)
+
+
+@app.command()
+def promote(
+    digest: Annotated[str, typer.Argument(help="sha256:<64 hex> of a published version.")],
+    env: Env = LAB,
+    site: Annotated[str | None, typer.Option(help="The site that is to serve it.")] = None,
+    all_sites: Annotated[bool, typer.Option("--all-sites", help="Every site at once; refused in prod.")] = False,
+) -> None:
+    """Select a published version for a site; `tandem up` then rolls to it."""
+    workspace = Workspace.of(env)
+    try:
+        check_digest(digest)
+        known = stores(env, workspace)
+        if all_sites == (site is not None):
+            raise ReleaseError("name one site with --site, or take --all-sites")
+        if all_sites and env == PROD:
+            raise ReleaseError("--all-sites in prod: a bad version would take every site; promote one, watch it, go on")
+        if site is not None and site not in known:
+            raise ReleaseError(f"site {site!r} has no store; the sites are {', '.join(sorted(known))}")
+        chosen = sorted(known) if site is None else [site]
+        for each in chosen:
+            check_version(known[each], _model(workspace, each), digest)
+        for each in chosen:
+            console.print(f"{each:<12} selects {digest} ({promote_site(workspace, each, digest).name})")
+    except (ServingError, ReleaseError, WorkspaceError, engines.EngineError, ValueError) as error:
+        raise _fail(error) from error
+
+
+@app.command()
+def status(env: Env = LAB, as_json: Json = False) -> None:
+    """Versions in the stores, which site selects which, and which is declared to be served."""
+    workspace = Workspace.of(env)
+    try:
+        known = stores(env, workspace)
+        found = versions(list(known.values()), _model(workspace, min(known)))
+        layers = workspace.order(layers=["serving"])
+        exported = engines.outputs(workspace, engines.choose(env, None, workspace), layers)
+    except (ServingError, ReleaseError, WorkspaceError, engines.EngineError, ValueError) as error:
+        raise _fail(error) from error
+    served = {outputs["site"]: ServingOutputs.read(outputs).model_digest for outputs in exported.values()}
+    rows = [
+        {
+            "digest": version.digest,
+            "published": version.published.isoformat(timespec="seconds"),
+            "selectable": version.selectable,
+            "stores": list(version.stores),
+            "selected": [site for site in sorted(known) if selected(workspace, site) == version.digest],
+            "served": [site for site in sorted(served) if served[site] == version.digest],
+        }
+        for version in found
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("digest", "published", "stores", "selectable", "selected by", "declared by"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row["digest"]),
+            str(row["published"]),
+            *(", ".join(row[key]) for key in ("stores",)),  # type: ignore[arg-type]  # the row is JSON
+            "yes" if row["selectable"] else "no",
+            *(", ".join(row[key]) for key in ("selected", "served")),  # type: ignore[arg-type]  # the row is JSON
+        )
+    Console().print(table)
+
+
+def _model(workspace: Workspace, site: str) -> str:
+    """The model's name in a site's store, as its serving stack's settings have it."""
+    path = workspace.tracked / f"Pulumi.{StackName('serving', site, workspace.env)}.yaml"
+    return str((_read(path).get("config") or {}).get(f"{PROJECT}:model_name", "recommender"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ReleaseError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ReleaseError(f"{path} holds a {type(content).__name__}; a settings file is a mapping with `config:`")
+    return content
+
+
+def _is_loopback(endpoint: str) -> bool:
+    return (urlsplit(endpoint).hostname or "").startswith("127.")
+
+
+def _fail(error: Exception) -> typer.Exit:
+    console.print(f"[bold red]error[/bold red] {error}")
+    return typer.Exit(1)

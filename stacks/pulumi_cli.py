@@ -1,0 +1,124 @@
+"""Runs stacks through the Pulumi CLI, with the interpreter that runs this."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from stacks.contract import PROJECT, StackName
+from stacks.process import Processes
+from stacks.runs import QUERY_SECONDS, Progress, StackFailed, digest_of, exported, follow, python_path
+from stacks.workspace import LAB, Workspace, replace_file
+
+
+class PulumiCli:
+    """The real engine. In the lab its backend is a folder and its providers are the lab's."""
+
+    name = "cli"
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._processes = Processes()
+        self._backend = workspace.home / workspace.env / "pulumi"
+
+    def _environment(self, *, reach: bool) -> dict[str, str]:
+        environment = {
+            **os.environ,
+            # The interpreter that runs this runs the programs: with this pip toolchain and no virtualenv, PATH decides.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PULUMI_PYTHON_CMD": sys.executable,
+            "PYTHONPATH": python_path(self._workspace.root),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+        if self._workspace.env == LAB:
+            self._backend.mkdir(parents=True, exist_ok=True)
+            environment |= {
+                "PULUMI_BACKEND_URL": f"file://{self._backend}",
+                "PULUMI_HOME": str(self._workspace.home / LAB / "pulumi-home"),
+                # The lab's providers are attached; nothing is to be downloaded.
+                "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            }
+            if "PULUMI_CONFIG_PASSPHRASE_FILE" not in environment:
+                environment.setdefault("PULUMI_CONFIG_PASSPHRASE", "")
+            environment |= self._workspace.engine_environment() if reach else {}
+        return environment
+
+    def _prepare(self, stack: StackName, environment: dict[str, str]) -> Path:
+        """The merged settings, with the stack in the backend and no secret in plain text."""
+        path = self._workspace.merge(stack, self.name)
+        # The CLI writes a new stack's encryption salt beside the project file: not into the tracked settings.
+        project = path.parent / "Pulumi.yaml"
+        if not project.exists():
+            replace_file(project, f"name: {PROJECT}\nruntime: python\n")
+        recorded = self._backend / ".pulumi" / "stacks" / PROJECT / f"{stack}.json"
+        if not recorded.exists():
+            name = stack.qualified if self._workspace.env == LAB else str(stack)
+            command = ["pulumi", "stack", "init", "--no-select", "--non-interactive", name]
+            done = self._processes.run(command, environment, path.parent, QUERY_SECONDS)
+            if done.code != 0 and "already exists" not in done.errors:
+                raise StackFailed(stack, f"it is not in the backend and cannot be made there: {done.errors.strip()}")
+        plain = self._workspace.plain_secrets(path)
+        if plain and self._workspace.env != LAB:
+            keys = ", ".join(sorted(plain))
+            raise StackFailed(
+                stack, f"{keys}: in plain text; encrypt it: pulumi config set --secret KEY --stack {stack}"
+            )
+        if plain:
+            pairs = [part for key, value in plain.items() for part in ("--secret", f"{key}={value}")]
+            where = ["--stack", str(stack), "--config-file", str(path), "--non-interactive"]
+            command = ["pulumi", "config", "set-all", *pairs, *where]
+            done = self._processes.run(command, environment, self._workspace.root, QUERY_SECONDS)
+            if done.code != 0:
+                raise StackFailed(stack, f"its secret settings cannot be encrypted: {done.errors.strip()}")
+        return path
+
+    def up(self, stack: StackName, progress: Progress) -> dict[str, int]:
+        """See Engine."""
+        return self._run("up", stack, progress)
+
+    def destroy(self, stack: StackName, progress: Progress) -> dict[str, int]:
+        """See Engine."""
+        return self._run("destroy", stack, progress)
+
+    def _run(self, verb: str, stack: StackName, progress: Progress) -> dict[str, int]:
+        environment = self._environment(reach=True)
+        options = ["--yes", "--skip-preview", "--non-interactive", "--json"]
+        command = [
+            "pulumi",
+            verb,
+            *options,
+            "--stack",
+            str(stack),
+            "--config-file",
+            str(self._prepare(stack, environment)),
+        ]
+        return follow(self._processes, stack, command, environment, self._workspace.root, progress)
+
+    def preview(self, stack: StackName, progress: Progress) -> dict[str, Any]:
+        """See Engine."""
+        environment = self._environment(reach=True)
+        command = [
+            "pulumi",
+            "preview",
+            "--json",
+            "--non-interactive",
+            "--stack",
+            str(stack),
+            "--config-file",
+            str(self._prepare(stack, environment)),
+        ]
+        return digest_of(self._processes, stack, command, environment, self._workspace.root, progress)
+
+    def outputs(self, stack: StackName) -> dict[str, Any] | None:
+        """See Engine."""
+        command = ["pulumi", "stack", "output", "--json", "--non-interactive", "--stack", str(stack)]
+        done = self._processes.run(command, self._environment(reach=False), self._workspace.root, QUERY_SECONDS)
+        if done.code != 0 and "no stack named" in done.errors:
+            return None
+        return exported(stack, done.code, done.output, done.errors) or None
+
+    def interrupt(self) -> None:
+        """See Engine."""
+        self._processes.interrupt()

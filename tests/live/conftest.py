@@ -1,0 +1,80 @@
+"""One line of everything, brought up once for the tests of tests/live: lab, stacks, a trained model on both sites."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("drills", "infra", "lab", "serving", "stacks")
+STEP_DEADLINE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Line:
+    """A deployment in the lab and the command that works on it."""
+
+    home: Path
+    digest: str
+
+    def tandem(self, *arguments: str, root: Path = ROOT, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return run_tandem(self.home, *arguments, root=root, check=check)
+
+    def outputs(self) -> dict[str, dict[str, object]]:
+        return json.loads(self.tandem("outputs", "--env", "lab", "--json").stdout)
+
+
+def run_tandem(home: Path, *arguments: str, root: Path = ROOT, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """`tandem ...` from the sources at `root`; what it said is in the failure when it was to succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tandem", *arguments],
+        cwd=root,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=STEP_DEADLINE_SECONDS,
+        check=False,
+    )
+    assert not check or done.returncode == 0, f"tandem {' '.join(arguments)}: {done.returncode}\n{done.stderr[-4000:]}"
+    return done
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PULUMI_"))}
+    return {**kept, "TANDEM_HOME": str(home), "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    home = tmp_path_factory.mktemp("line") / "home"
+    try:
+        run_tandem(home, "lab", "up")
+        run_tandem(home, "up", "--env", "lab", "--layer", "storage")
+        trained = run_tandem(
+            home, "model", "train", "--data", "generated", "--out", str(home / "models"), "--seconds", "10", "--json"
+        )
+        package = json.loads(trained.stdout)
+        run_tandem(home, "model", "publish", package["package"], "--env", "lab")
+        run_tandem(home, "model", "promote", package["digest"], "--env", "lab", "--all-sites")
+        run_tandem(home, "up", "--env", "lab")
+        yield Line(home, package["digest"])
+    finally:
+        run_tandem(home, "lab", "down")
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A copy of the programs and all they need, to be broken on purpose."""
+    root = tmp_path / "programs"
+    root.mkdir()
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Pulumi.yaml", "tandem.py", "release.py", "rehearsal.py"):
+        shutil.copy(ROOT / name, root / name)
+    return root

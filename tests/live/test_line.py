@@ -1,0 +1,252 @@
+"""The thin true line: programs, engine, providers, two sites, a real Triton, DNS, a site lost, a recovery measured."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from drills.journal import unfinished
+from stacks.contract import LAYERS, Deployment, StackName
+from tests.live.conftest import ROOT, Line, environment
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+DRILL_DEADLINE_SECONDS = 240
+PATH = "/v1/recommendations"
+
+
+def site_client(deployment: Deployment, site: str) -> httpx.Client:
+    endpoint = deployment.traffic.sites[site]
+    return httpx.Client(
+        base_url=f"http://{endpoint.address}:{endpoint.port}",
+        headers={"Host": deployment.traffic.service_name},
+        timeout=10,
+    )
+
+
+@pytest.fixture
+def deployment(line: Line) -> Deployment:
+    return Deployment.read("lab", line.outputs())
+
+
+def wait_for(condition: object, seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.2)
+
+
+@contextmanager
+def broken_file(path: Path, whole: str, broken: str) -> Iterator[None]:
+    """The file with one pattern replaced, until the block ends."""
+    kept = path.read_text()
+    changed = re.sub(whole, broken, kept)
+    assert changed != kept, f"{whole} is not in {path}"
+    path.write_text(changed)
+    try:
+        yield
+    finally:
+        path.write_text(kept)
+
+
+def start_drill(line: Line, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tandem", "drill", "run", "switchover", "--env", "lab", *arguments],
+        cwd=ROOT,
+        env=environment(line.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def broken_journal(line: Line) -> Path | None:
+    """The journal of a drill that has applied its fault, once there is one."""
+    left = unfinished(line.home / "lab" / "drills")
+    return left[-1] if left else None
+
+
+def test_every_stack_exports_exactly_its_contract(line: Line) -> None:
+    outputs = line.outputs()
+    assert {name: sorted(values) for name, values in outputs.items()} == {
+        name: sorted(LAYERS[StackName.parse(name).layer].keys()) for name in outputs
+    }
+    assert len(outputs) == 9
+
+
+def test_a_second_up_changes_nothing(line: Line) -> None:
+    counts = json.loads(line.tandem("up", "--env", "lab", "--json").stdout)
+    assert {op for changes in counts.values() for op in changes} == {"same"}
+
+
+def test_both_sites_rank_the_same_request_alike_and_name_themselves(deployment: Deployment, line: Line) -> None:
+    answers = {}
+    for site in deployment.traffic.sites:
+        with site_client(deployment, site) as client:
+            known = [item["id"] for item in client.post(PATH, json={"history": [], "k": 20}).json()["items"]]
+            answers[site] = client.post(PATH, json={"history": known[3:9], "k": 10}).json()
+    assert {answer["site"] for answer in answers.values()} == {"private", "public"}
+    assert {answer["model_digest"] for answer in answers.values()} == {line.digest}
+    rankings = [[item["id"] for item in answer["items"]] for answer in answers.values()]
+    assert rankings[0] == rankings[1]
+    assert len(rankings[0]) == 10
+
+
+BAD_REQUESTS = {
+    "no JSON": (b"{", {}, 400),
+    "not an object": (b"[]", {}, 422),
+    "no history": (b"{}", {}, 422),
+    "unknown item": (b'{"history": ["no such item"]}', {}, 422),
+    "k of zero": (b'{"history": [], "k": 0}', {}, 422),
+    "k too large": (b'{"history": [], "k": 5000}', {}, 422),
+    "unknown surface": (b'{"history": [], "surface": "billboard"}', {}, 422),
+    "wrong content type": (b"{}", {"Content-Type": "text/plain"}, 415),
+    "oversized": (b'{"history": ["' + b"x" * 200_000 + b'"]}', {}, 413),
+    "binary": (bytes(range(256)), {}, 400),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD_REQUESTS))
+def test_a_bad_request_is_told_what_is_wrong_and_never_a_5xx(deployment: Deployment, case: str) -> None:
+    body, headers, status = BAD_REQUESTS[case]
+    with site_client(deployment, "private") as client:
+        answer = client.post(PATH, content=body, headers={"Content-Type": "application/json", **headers})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"], "the answer says what is wrong"
+
+
+ROLLOUT_SECONDS = 20
+BREAKAGES = {
+    "a probe path": (
+        "infra/triton.py",
+        'ready = f"/v2/models/.*/ready"',
+        'ready = "/v2/models/absent/ready"',
+        r"/v2/models/absent/ready",
+    ),
+    "a Triton flag": (
+        "infra/triton.py",
+        "--model-control-mode=none",
+        "--model-control-mode=nothing",
+        r"Bad option: .--model-control-mode",
+    ),
+    "a missing volume": (
+        "infra/triton.py",
+        r'VolumeMountArgs\(name="shm", mount_path="/dev/shm"\)',
+        'VolumeMountArgs(name="shared", mount_path="/dev/shm")',
+        r"volumeMounts.*shared",
+    ),
+}
+
+
+def test_a_manifest_broken_on_purpose_fails_the_up_and_names_the_resource(line: Line, programs: Path) -> None:
+    override = line.home / "lab" / "config" / "Pulumi.serving-private.lab.yaml"
+    kept = override.read_text()
+    override.write_text(f"{kept}  tandem:rollout_timeout_seconds: {ROLLOUT_SECONDS}\n")
+    settings = programs / "stacks" / "config" / "Pulumi.serving-private.lab.yaml"
+    try:
+        for name, (source, whole, broken, cause) in BREAKAGES.items():
+            with broken_file(programs / source, whole, broken):
+                done = line.tandem("up", "--env", "lab", "--stack", "serving-private", root=programs, check=False)
+            assert done.returncode == 1, f"{name}: {done.stderr}"
+            assert re.search(r"triton-deployment|tandem/triton", done.stderr), (
+                f"{name}: names no resource: {done.stderr}"
+            )
+            assert re.search(cause, done.stderr, re.DOTALL), f"{name}: {done.stderr}"
+        with broken_file(settings, r"(tritonserver@sha256:)[0-9a-f]{64}", rf"\g<1>{'0' * 64}"):
+            done = line.tandem("up", "--env", "lab", "--stack", "serving-private", root=programs, check=False)
+        assert done.returncode == 1
+        assert re.search(r"triton.*nvcr\.io/nvidia/tritonserver@sha256:000", done.stderr, re.DOTALL), done.stderr
+        override.write_text(override.read_text().replace(line.digest, f"sha256:{'1' * 64}"))
+        done = line.tandem("up", "--env", "lab", "--stack", "serving-private", root=programs, check=False)
+        assert done.returncode == 1
+        assert re.search(r"container fetch.*manifest\.json", done.stderr, re.DOTALL), done.stderr
+    finally:
+        override.write_text(kept)
+        line.tandem("up", "--env", "lab", "--stack", "serving-private")
+
+
+def test_the_switchover_holds_when_every_pod_of_a_site_is_gone(line: Line) -> None:
+    with start_drill(line, "--fault", "down", "--json") as process:
+        printed, said = process.communicate(timeout=DRILL_DEADLINE_SECONDS)
+    assert process.returncode == 0, said
+    journal = json.loads(printed)
+    measures = journal["measures"]
+    assert journal["status"] == "held"
+    assert 0 < measures["recovery_seconds"] <= measures["recovery_bound_seconds"]
+    assert measures["during"]["failures"] > 0, "a fault nobody felt proves nothing"
+    assert "wrong" not in measures["whole"]["outcomes"]
+    assert measures["during"]["answers_by_site"]["public"] > 0
+    assert set(measures["digests"].values()) == {line.digest}
+
+
+def test_a_probe_broken_on_purpose_makes_the_drill_deviate(line: Line, programs: Path) -> None:
+    """The probe tells the truth before the fault and lies about the restored site."""
+    source = programs / "drills" / "switchover.py"
+    text = source.read_text()
+    again = 'progress("steady state again", watch)'
+    assert again in text
+    lie = "steady = [*steady, DnsNames(deployment, settings.site, questions=0)]"
+    source.write_text(
+        text.replace(again, f"{lie}\n    {again}").replace(
+            "STEADY_DEADLINE_SECONDS: Final = 30.0", "STEADY_DEADLINE_SECONDS: Final = 8.0"
+        )
+    )
+    done = line.tandem("drill", "run", "switchover", "--env", "lab", root=programs, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "DEVIATED" in done.stdout
+    assert "DNS leads to private" in done.stdout
+
+
+def test_an_interrupted_drill_puts_back_what_it_changed(line: Line) -> None:
+    with start_drill(line) as process:
+        wait_for(lambda: broken_journal(line) or process.poll() is not None, 120, "the fault")
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    assert broken_journal(line) is None, "the undo is journalled"
+
+
+def test_a_killed_drill_is_undone_from_its_journal_and_blocks_the_next_until_then(line: Line) -> None:
+    with start_drill(line) as process:
+        wait_for(lambda: broken_journal(line) or process.poll() is not None, 120, "the fault")
+        time.sleep(0.5)
+        process.kill()
+        process.communicate(timeout=30)
+    refused = line.tandem("drill", "run", "switchover", "--env", "lab", check=False)
+    assert refused.returncode == 2
+    assert "tandem drill undo" in refused.stderr
+    line.tandem("drill", "undo", "--env", "lab")
+    assert broken_journal(line) is None
+    deployment = Deployment.read("lab", line.outputs())
+
+    def answers() -> bool:
+        try:
+            with site_client(deployment, "private") as client:
+                return client.get("/healthz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_for(answers, 60, "the private site answers again")
+
+
+def test_a_drill_against_a_site_that_is_not_well_does_not_run(
+    line: Line, deployment: Deployment, tmp_path: Path
+) -> None:
+    outputs = line.outputs()
+    outputs["serving-private.lab"]["model_digest"] = f"sha256:{'2' * 64}"
+    saved = tmp_path / "outputs.json"
+    saved.write_text(json.dumps(outputs))
+    done = line.tandem("drill", "run", "switchover", "--env", "lab", "--outputs", str(saved), check=False)
+    assert done.returncode == 2, done.stderr
+    assert "golden answer of private" in done.stdout
+    with site_client(deployment, "private") as client:
+        assert client.get("/healthz").status_code == 200, "nothing was touched"
