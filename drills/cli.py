@@ -18,7 +18,7 @@ from rich.table import Table
 
 from drills import report, switchover
 from drills.actions import ACTIONS
-from drills.drill import Aborted, DrillError, NotRun, Verdict
+from drills.drill import DrillError, NotRun, Verdict
 from drills.journal import Journal, unfinished, write_json
 from stacks.contract import ContractError, Deployment
 
@@ -84,11 +84,12 @@ def run(
         if seed is not None:
             chosen["seed"] = seed
         settings = switchover.SwitchoverSettings(**chosen)
+        given = switchover.parts(deployment, settings)
     except NotRun as error:
         console.print(f"[bold]not run[/bold]: {error}", highlight=False)
         raise typer.Exit(Verdict.NOT_RUN.exit_code) from error
     journal = Journal(folder, f"{name}-{fault}", env, vars(settings))
-    result = _run(deployment, settings, journal, console)
+    result = _run(deployment, settings, given, journal, console)
     journal.end(result.verdict, result.reason, result.findings, result.measures)
     page = report.write(journal.content, journal.path.with_suffix(".html"))
     if json_output:
@@ -100,10 +101,13 @@ def run(
 
 
 def _run(
-    deployment: Deployment, settings: switchover.SwitchoverSettings, journal: Journal, console: Console
+    deployment: Deployment,
+    settings: switchover.SwitchoverSettings,
+    given: switchover.Parts,
+    journal: Journal,
+    console: Console,
 ) -> switchover.Result:
     """Run to a verdict under signals and a progress display."""
-    watch = switchover.Watch()
 
     async def main(live: Live) -> switchover.Result:
         loop = asyncio.get_running_loop()
@@ -112,14 +116,13 @@ def _run(
         last = ""
 
         def progress(phase: str, seen: switchover.Watch) -> None:
-            nonlocal watch, last
-            watch = seen
+            nonlocal last
             live.update(report.progress(phase, seen.samples, seen.started, seen.broken))
             if phase != last and not console.is_terminal:
                 console.print(f"{phase} ...", highlight=False)
             last = phase
 
-        return await switchover.run(deployment, settings, journal, progress)
+        return await switchover.run(deployment, settings, given, journal, progress)
 
     try:
         with Live(
@@ -127,13 +130,18 @@ def _run(
         ) as live:
             return asyncio.run(main(live))
     except NotRun as error:
-        return switchover.Result(Verdict.NOT_RUN, str(error), watch=watch)
-    except (asyncio.CancelledError, KeyboardInterrupt, Aborted):
-        return switchover.Result(
-            Verdict.ABORTED, "stopped from outside; what was changed has been put back", watch=watch
-        )
+        return switchover.Result(Verdict.NOT_RUN, str(error))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return switchover.Result(Verdict.ABORTED, f"stopped from outside; {_left(journal)}")
     except DrillError as error:
-        return switchover.Result(Verdict.ABORTED, f"{error}", watch=watch)
+        return switchover.Result(Verdict.ABORTED, f"{error}; {_left(journal)}")
+
+
+def _left(journal: Journal) -> str:
+    """Whether a drill that was stopped left something changed."""
+    if journal.clean:
+        return "nothing is left changed"
+    return f"what it changed is NOT put back: tandem drill undo --env {journal.content['env']}"
 
 
 def _cancel(task: asyncio.Task[Any] | None) -> None:

@@ -2,7 +2,6 @@
 
 Errors: DrillError
           NotRun      nothing was proved: no steady state, no access, or the fault did not bite
-          Aborted     the run was stopped from outside; what it had changed was undone
 """
 
 from __future__ import annotations
@@ -38,10 +37,6 @@ class DrillError(Exception):
 
 class NotRun(DrillError):  # noqa: N818  the word of the verdict
     """Nothing was proved: the message says what was missing."""
-
-
-class Aborted(DrillError):  # noqa: N818  the word of the verdict
-    """Stopped from outside."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ class Journal:
             self.content["undo"]["done"] = True
         self._save()
 
+    @property
+    def clean(self) -> bool:
+        """Whether everything this drill changed was put back."""
+        return self.content["undo"] is None or bool(self.content["undo"]["done"])
+
     def end(self, verdict: Verdict, reason: str, findings: list[Finding], measures: dict[str, Any]) -> None:
         """Close the journal with its verdict."""
         self.content["status"] = str(verdict)

@@ -5,26 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from drills import load, measure
 from drills.actions import ScaleToZero
-from drills.drill import (
-    Action,
-    DrillError,
-    Finding,
-    NotRun,
-    Observation,
-    Probe,
-    Verdict,
-    ask_all,
-    failed,
-    until,
-    until_held,
-)
+from drills.drill import Action, DrillError, Finding, NotRun, Observation, Probe, Verdict, failed, until, until_held
 from drills.expectation import PATH, Expectation, gather
 from drills.journal import Journal
 from drills.probes import DnsHealth, DnsNames, GoldenAnswer, PodsReady, Unreachable
@@ -35,12 +23,6 @@ FAULTS: Final[dict[str, Callable[[Deployment, str], Action]]] = {"down": ScaleTo
 FAULT_ACTIONS: Final = {"down": "scale-to-zero"}
 """The name under which `drills.actions` finds the fault's action again."""
 
-STEADY_DEADLINE_SECONDS: Final = 30.0
-BITE_DEADLINE_SECONDS: Final = 20.0
-RESTORE_DEADLINE_SECONDS: Final = 150.0
-MARGIN_SECONDS: Final = 15.0
-"""Watched beyond the bound, so that a recovery that comes too late is measured and not only missed."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchoverSettings:
@@ -50,22 +32,25 @@ class SwitchoverSettings:
     site: str
     rate_per_second: float = 50.0
     users: int = 25
+    seed: int = field(default_factory=lambda: random.SystemRandom().randrange(2**31))
+    """Decides the fault's moment within the health checks' interval."""
     warm_seconds: float = 10.0
     quiet_seconds: float = 8.0
     """Time without a failure after which the switch counts as complete."""
+    margin_seconds: float = 15.0
+    """Watched beyond the bound, so that a recovery that comes too late is measured and not only missed."""
     tail_seconds: float = 10.0
     """Watched under load after restoration, for a second outage."""
-    seed: int = field(default_factory=lambda: random.SystemRandom().randrange(2**31))
+    steady_deadline_seconds: float = 30.0
+    bite_deadline_seconds: float = 20.0
+    undo_deadline_seconds: float = 30.0
+    restore_deadline_seconds: float = 150.0
 
     def __post_init__(self) -> None:
         if self.fault not in FAULTS:
             raise NotRun(f"fault {self.fault!r} is not known; choose one of {', '.join(sorted(FAULTS))}")
         if self.users < 1 or self.rate_per_second <= 0:
             raise NotRun(f"{self.users} users at {self.rate_per_second} requests/s; both must be above zero")
-
-
-Progress = Callable[[str, "Watch"], None]
-"""Called with the phase and the samples so far."""
 
 
 @dataclass
@@ -85,8 +70,29 @@ class Watch:
             self.last_failure = max(sample.finished, self.last_failure or 0.0)
 
     def quiet_for(self, seconds: float) -> bool:
-        """Whether nothing has failed for that long."""
-        return time.monotonic() - (self.last_failure or self.started) >= seconds
+        """Whether nothing has failed for that long, nor has anything been broken since."""
+        return time.monotonic() - max(self.started, self.broken or 0.0, self.last_failure or 0.0) >= seconds
+
+
+Progress = Callable[[str, Watch], None]
+"""Called with the phase and the samples so far."""
+Users = Callable[[asyncio.Event, Callable[[load.Sample], None]], Awaitable[load.LoadResult]]
+"""Asks until the event is set, handing on every finished request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the drill asks, changes and measures with."""
+
+    steady: Sequence[Probe]
+    """What must hold before anything is touched, and again at the end."""
+    action: Action
+    symptom: Probe
+    """Independent proof that the action bit."""
+    dropped: Probe
+    """The DNS service no longer leads users to the site."""
+    restored: Sequence[Probe]
+    users: Users
 
 
 @dataclass
@@ -97,44 +103,50 @@ class Result:
     reason: str
     findings: list[Finding] = field(default_factory=list)
     measures: dict[str, Any] = field(default_factory=dict)
-    watch: Watch = field(default_factory=Watch)
 
 
-def steady_state(deployment: Deployment) -> list[Probe]:
-    """What must hold before anything is touched, and again at the end."""
+def parts(deployment: Deployment, settings: SwitchoverSettings) -> Parts:
+    """The drill's parts for a deployment. Raises NotRun for a site that is not declared."""
     sites = sorted(deployment.traffic.sites)
-    used = [site for site in sites if deployment.traffic.sites[site].weight > 0]
-    return [
-        *(PodsReady(deployment, site) for site in sites),
-        *(GoldenAnswer(deployment, site) for site in sites),
-        *(DnsHealth(deployment, site) for site in sites),
-        *(DnsNames(deployment, site) for site in used),
-    ]
+    if settings.site not in sites:
+        raise NotRun(f"site {settings.site!r} is not declared; choose one of {', '.join(sites)}")
+
+    def of(site: str) -> list[Probe]:
+        named: list[Probe] = [DnsNames(deployment, site)] if deployment.traffic.sites[site].weight > 0 else []
+        return [PodsReady(deployment, site), GoldenAnswer(deployment, site), DnsHealth(deployment, site), *named]
+
+    async def users(stop: asyncio.Event, on_sample: Callable[[load.Sample], None]) -> load.LoadResult:
+        return await load.run(_load(deployment, settings, await gather(deployment)), stop, on_sample=on_sample)
+
+    return Parts(
+        steady=[probe for site in sites for probe in of(site)],
+        action=FAULTS[settings.fault](deployment, settings.site),
+        symptom=Unreachable(deployment, settings.site),
+        dropped=DnsHealth(deployment, settings.site, healthy=False),
+        restored=of(settings.site),
+        users=users,
+    )
 
 
-async def run(deployment: Deployment, settings: SwitchoverSettings, journal: Journal, progress: Progress) -> Result:
+async def run(
+    deployment: Deployment,
+    settings: SwitchoverSettings,
+    given: Parts,
+    journal: Journal,
+    progress: Progress,
+) -> Result:
     """Run the drill; whatever was changed is put back before this returns or raises."""
     watch = Watch()
-    survivors = sorted(set(deployment.traffic.sites) - {settings.site})
-    if settings.site not in deployment.traffic.sites:
-        raise NotRun(
-            f"site {settings.site!r} is not declared; choose one of {', '.join(sorted(deployment.traffic.sites))}"
-        )
-    steady = steady_state(deployment)
-
     progress("steady state", watch)
-    observations = await until_held(steady, STEADY_DEADLINE_SECONDS)
+    observations = await until_held(given.steady, settings.steady_deadline_seconds)
     journal.observed("steady state before", observations)
     if missing := failed(observations):
         raise NotRun(f"no steady state to start from: {'; '.join(map(str, missing))}")
-    expectation = await gather(deployment)
 
     stop = asyncio.Event()
-    watch.started = time.monotonic()
-    users = asyncio.create_task(load.run(_load(deployment, settings, expectation), stop, on_sample=watch.add))
-    action = FAULTS[settings.fault](deployment, settings.site)
+    users = asyncio.ensure_future(given.users(stop, watch.add))
     try:
-        await _under_load(deployment, settings, journal, progress, watch, action)
+        await _under_load(deployment, settings, given, journal, progress, watch, users)
     finally:
         stop.set()
         with suppress(asyncio.CancelledError):
@@ -142,71 +154,69 @@ async def run(deployment: Deployment, settings: SwitchoverSettings, journal: Jou
     journal.entry("load", "users stopped", lag=vars(result.lag))
 
     progress("steady state again", watch)
-    observations = await until_held(steady, STEADY_DEADLINE_SECONDS)
+    observations = await until_held(given.steady, settings.steady_deadline_seconds)
     journal.observed("steady state after", observations)
-    return _evaluate(deployment, settings, watch, survivors, observations, vars(result.lag))
+    return evaluate(deployment, settings, watch, observations, result.lag)
 
 
 async def _under_load(
     deployment: Deployment,
     settings: SwitchoverSettings,
+    given: Parts,
     journal: Journal,
     progress: Progress,
     watch: Watch,
-    action: Action,
+    users: asyncio.Future[load.LoadResult],
 ) -> None:
     chance = random.Random(settings.seed)  # noqa: S311  the moment of the fault is no secret
     phase = chance.uniform(0, deployment.traffic.health_interval_seconds)
     await _pause(settings.warm_seconds + phase, "steady under load", progress, watch)
+    if users.done():
+        users.result()
+    if not watch.samples:
+        raise NotRun(f"not one request was finished within {settings.warm_seconds + phase:.0f} s")
     if wrong := measure.failures(watch.samples):
         first = wrong[0]
         raise NotRun(
             f"{len(wrong)} of {len(watch.samples)} requests failed before anything was broken,"
             f" the first: {first.outcome} from {first.address}: {first.detail}"
         )
-    prior = await action.prepare()
+    prior = await given.action.prepare()
     journal.undo_stands(FAULT_ACTIONS[settings.fault], {"site": settings.site}, prior)
     try:
         watch.broken = time.monotonic()
-        journal.entry("action", action.name, phase_seconds=round(phase, 3), prior=prior)
-        await action.apply()
-        symptom = await until_held([Unreachable(deployment, settings.site)], BITE_DEADLINE_SECONDS, pause_seconds=0.2)
+        journal.entry("action", given.action.name, phase_seconds=round(phase, 3), prior=prior)
+        await given.action.apply()
+        symptom = await until_held([given.symptom], settings.bite_deadline_seconds, pause_seconds=0.2)
         journal.observed("the fault bites", symptom)
         if failed(symptom):
             raise NotRun(f"the fault did not bite: {symptom[0]}")
-        await _until_recovered(deployment, settings, journal, progress, watch)
+        await _until_recovered(deployment, settings, given, journal, progress, watch)
     finally:
         progress("restoring", watch)
-        await asyncio.shield(_restore(action, prior, journal))
+        await asyncio.shield(_undo(settings, given.action, prior, journal))
         watch.restored = time.monotonic()
-    restored: list[Probe] = [
-        PodsReady(deployment, settings.site),
-        GoldenAnswer(deployment, settings.site),
-        DnsHealth(deployment, settings.site),
-    ]
-    if deployment.traffic.sites[settings.site].weight > 0:
-        restored.append(DnsNames(deployment, settings.site))
-    observations = await until_held(restored, RESTORE_DEADLINE_SECONDS, seen=lambda _: progress("restoring", watch))
+    observations = await until_held(
+        given.restored, settings.restore_deadline_seconds, seen=lambda _: progress("restoring", watch)
+    )
     journal.observed("restored", observations)
-    if late := failed(observations):
-        journal.entry("restoration", f"not complete within {RESTORE_DEADLINE_SECONDS:.0f} s: {late[0]}")
     await _pause(settings.tail_seconds, "watching for a second outage", progress, watch)
 
 
 async def _until_recovered(
-    deployment: Deployment, settings: SwitchoverSettings, journal: Journal, progress: Progress, watch: Watch
+    deployment: Deployment,
+    settings: SwitchoverSettings,
+    given: Parts,
+    journal: Journal,
+    progress: Progress,
+    watch: Watch,
 ) -> None:
     """Until the DNS service has dropped the site and nothing fails any more, or the bound is well past."""
-    bound = measure.recovery_bound_seconds(deployment.traffic)
-    end = (watch.broken or 0.0) + bound + MARGIN_SECONDS
-    dropped = DnsHealth(deployment, settings.site, healthy=False)
-    while time.monotonic() < end:
-        progress("site lost", watch)
-        observation: Observation = (await ask_all([dropped]))[0]
-        if observation.held:
-            journal.observed("DNS dropped the site", [observation])
-            break
-        await asyncio.sleep(0.5)
+    end = time.monotonic() + measure.recovery_bound_seconds(deployment.traffic) + settings.margin_seconds
+    observations = await until_held(
+        [given.dropped], end - time.monotonic(), seen=lambda _: progress("site lost", watch)
+    )
+    journal.observed("DNS dropped the site", observations)
     cached_until = time.monotonic() + deployment.traffic.ttl_seconds
     await until(
         lambda: time.monotonic() >= cached_until and watch.quiet_for(settings.quiet_seconds),
@@ -214,9 +224,9 @@ async def _until_recovered(
     )
 
 
-async def _restore(action: Action, prior: dict[str, Any], journal: Journal) -> None:
-    """Try to undo until it is done, for half a minute."""
-    end = time.monotonic() + 30
+async def _undo(settings: SwitchoverSettings, action: Action, prior: dict[str, Any], journal: Journal) -> None:
+    """Try to undo until it is done or the deadline passes."""
+    end = time.monotonic() + settings.undo_deadline_seconds
     while True:
         try:
             await action.undo(prior)
@@ -224,7 +234,7 @@ async def _restore(action: Action, prior: dict[str, Any], journal: Journal) -> N
             journal.entry("undo", f"failed: {error}")
             if time.monotonic() > end:
                 raise
-            await asyncio.sleep(1)
+            await asyncio.sleep(min(1.0, settings.undo_deadline_seconds / 10))
         else:
             journal.entry("undo", f"undone: {action.name}")
             journal.undone()
@@ -254,13 +264,12 @@ def _load(deployment: Deployment, settings: SwitchoverSettings, expectation: Exp
     )
 
 
-def _evaluate(
+def evaluate(
     deployment: Deployment,
     settings: SwitchoverSettings,
     watch: Watch,
-    survivors: Sequence[str],
     after: Sequence[Observation],
-    lag: dict[str, float],
+    lag: load.Lag,
 ) -> Result:
     """Hold what was measured against the claim."""
     broken, restored = watch.broken or watch.started, watch.restored or time.monotonic()
@@ -268,8 +277,12 @@ def _evaluate(
     tail = [sample for sample in watch.samples if sample.intended >= restored]
     bound = measure.recovery_bound_seconds(deployment.traffic)
     recovery = measure.recovery_seconds(during, broken)
-    wrong = [sample for sample in watch.samples if sample.outcome == "wrong"]
-    answered = [s for s in during if s.outcome == measure.OK and s.site in survivors and s.finished > broken + recovery]
+    wrong = [sample for sample in watch.samples if sample.outcome == load.Outcome.WRONG]
+    answered = [
+        sample
+        for sample in during
+        if sample.outcome == measure.OK and sample.site != settings.site and sample.intended > broken + recovery
+    ]
     late = measure.failures(tail)
     not_steady = failed(after)
     findings = [
@@ -279,7 +292,6 @@ def _evaluate(
         Finding("failures after restoration", str(len(late)), "0", not late),
         Finding("probes of the steady state that fail after", str(len(not_steady)), "0", not not_steady),
     ]
-    interval_budget = 1000 * 0.05 * settings.users / settings.rate_per_second
     measures = {
         "recovery_seconds": round(recovery, 3),
         "recovery_bound_seconds": bound,
@@ -289,15 +301,14 @@ def _evaluate(
         "before": measure.summary([sample for sample in watch.samples if sample.finished < broken]),
         "during": measure.summary(during),
         "after": measure.summary(tail),
-        "generator_lag_ms": lag,
-        "generator_lag_budget_ms": round(interval_budget, 1),
+        "generator_lag": vars(lag),
         "timeline": measure.timeline(watch.samples, broken),
     }
     missed = [finding for finding in findings if not finding.held]
     if not missed:
         reason = f"recovered in {recovery:.1f} s of {bound:.1f} s, {len(wrong)} wrong answers"
-        return Result(Verdict.HELD, reason, findings, measures, watch)
+        return Result(Verdict.HELD, reason, findings, measures)
     reason = "; ".join(f"{finding.objective}: {finding.measured}, promised {finding.limit}" for finding in missed)
     if not_steady:
         reason += f" ({'; '.join(map(str, not_steady))})"
-    return Result(Verdict.DEVIATED, reason, findings, measures, watch)
+    return Result(Verdict.DEVIATED, reason, findings, measures)

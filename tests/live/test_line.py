@@ -192,13 +192,11 @@ def test_a_probe_broken_on_purpose_makes_the_drill_deviate(line: Line, programs:
     source = programs / "drills" / "switchover.py"
     text = source.read_text()
     again = 'progress("steady state again", watch)'
-    assert again in text
-    lie = "steady = [*steady, DnsNames(deployment, settings.site, questions=0)]"
-    source.write_text(
-        text.replace(again, f"{lie}\n    {again}").replace(
-            "STEADY_DEADLINE_SECONDS: Final = 30.0", "STEADY_DEADLINE_SECONDS: Final = 8.0"
-        )
-    )
+    lie = "given = replace(given, steady=[*given.steady, DnsNames(deployment, settings.site, questions=0)])"
+    changed = text.replace(again, f"{lie}\n    {again}").replace("import dataclass", "import dataclass, replace")
+    changed = changed.replace("steady_deadline_seconds: float = 30.0", "steady_deadline_seconds: float = 12.0")
+    assert changed.count("replace") == 2, "the breakage found its places"
+    source.write_text(changed)
     done = line.tandem("drill", "run", "switchover", "--env", "lab", root=programs, check=False)
     assert done.returncode == 1, done.stderr
     assert "DEVIATED" in done.stdout
