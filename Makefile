@@ -1,4 +1,4 @@
-# Each target makes its own environment in .venv on a machine that has Python >= 3.11, make and a package registry.
+# Each target makes its own environment in .venv on a machine that has Python 3.11 to 3.13, make and a package registry.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ help:
 	@echo "make clean      stop the lab and remove what was made here"
 
 $(INSTALLED): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} found, Tandem needs 3.11 or newer; name one: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python {v[0]}.{v[1]} found, Tandem needs 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12")'
 	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment can be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); the first time this takes some minutes, most of them for torch"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[programs,serving,train,drills,lab,dev]'

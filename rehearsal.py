@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -72,6 +73,9 @@ def tandem(*arguments: str, deadline_seconds: float = STEP_DEADLINE_SECONDS, cap
         _stop(process)
         raise StepFailedError(f"tandem {' '.join(arguments)}: not done after {deadline_seconds:.0f} s", 1) from error
     except KeyboardInterrupt:
+        # A terminal sends the interrupt to the command as well: let it put back what it changed.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_GRACE_SECONDS)
         _stop(process)
         raise
     if process.returncode != 0:
@@ -80,7 +84,9 @@ def tandem(*arguments: str, deadline_seconds: float = STEP_DEADLINE_SECONDS, cap
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """End a command: politely, then for certain."""
+    """End a command that has not ended: politely, then for certain."""
+    if process.poll() is not None:
+        return
     process.terminate()
     try:
         process.wait(STOP_GRACE_SECONDS)
@@ -99,7 +105,9 @@ def rehearse(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up at the end.")] = False,
 ) -> None:
     """Two sites on this machine, a trained model behind Triton on both, one site lost, the recovery measured."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     walk = Walk()
+    started = time.time()
     code = 0
     try:
         _walk(walk, data, fault, train_seconds, rate)
@@ -111,30 +119,48 @@ def rehearse(
         code = 130
     finally:
         if not keep:
-            with walk.step("take the lab down"):
-                tandem("lab", "down")
+            code = _take_down(walk) or code
     console.print(walk.table())
+    for journal in sorted(path for path in _home().glob(f"{ENV}/drills/*.json") if path.stat().st_mtime >= started):
+        tandem("drill", "report", str(journal))
     raise typer.Exit(code)
 
 
 def _walk(walk: Walk, data: str, fault: str, train_seconds: int, rate: float) -> None:
-    models = Path(os.environ.get("TANDEM_HOME", ".tandem")).resolve() / "models"
     with walk.step("bring the lab up: two sites, stores, DNS, prober"):
         tandem("lab", "down")
         tandem("lab", "up")
     with walk.step("declare the stores"):
         tandem("up", "--env", ENV, "--layer", "storage")
     with walk.step("train the recommender, package it as a version"):
-        arguments = ["--data", data, "--out", str(models), "--seconds", str(train_seconds)]
-        package = json.loads(tandem("model", "train", *arguments, "--json", capture=True))
-        console.print(quality(package))
+        arguments = ["--data", data, "--out", str(_home() / "models"), "--seconds", str(train_seconds)]
+        report = json.loads(tandem("model", "train", *arguments, "--json", capture=True))
+        console.print(quality(report))
     with walk.step("publish the version to both stores, select it"):
-        tandem("model", "publish", package["path"], "--env", ENV)
-        tandem("model", "promote", package["digest"], "--env", ENV, "--all-sites")
+        tandem("model", "publish", report["package"], "--env", ENV)
+        tandem("model", "promote", report["digest"], "--env", ENV, "--all-sites")
     with walk.step("declare everything else: pools, platforms, serving, traffic"):
         tandem("up", "--env", ENV)
     with walk.step("lose the private site"):
-        tandem("drill", "run", "switchover", "--env", ENV, "--fault", fault, "--rate", str(rate))
+        # Its scoreboard comes last, when the lab is down again.
+        tandem(
+            "drill", "run", "switchover", "--env", ENV, "--fault", fault, "--rate", str(rate), "--json", capture=True
+        )
+
+
+def _take_down(walk: Walk) -> int:
+    """Take the lab down; the exit code of that."""
+    try:
+        with walk.step("take the lab down"):
+            tandem("lab", "down")
+    except StepFailedError as error:
+        console.print(f"[bold red]the lab did not go down[/bold red]: {error}", highlight=False)
+        return error.exit_code
+    return 0
+
+
+def _home() -> Path:
+    return Path(os.environ.get("TANDEM_HOME", ".tandem")).resolve()
 
 
 def quality(report: dict[str, Any]) -> Table:

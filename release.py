@@ -140,10 +140,10 @@ def promote(
             raise ReleaseError("--all-sites in prod: a bad version would take every site; promote one, watch it, go on")
         if site is not None and site not in known:
             raise ReleaseError(f"site {site!r} has no store; the sites are {', '.join(sorted(known))}")
-        chosen = sorted(known) if site is None else [site]
-        for each in chosen:
+        # In every store or not selectable: a site that fails over must not find that its own store lacks the version.
+        for each in sorted(known):
             check_version(known[each], _model(workspace, each), digest)
-        for each in chosen:
+        for each in sorted(known) if site is None else [site]:
             console.print(f"{each:<12} selects {digest} ({promote_site(workspace, each, digest).name})")
     except (ServingError, ReleaseError, WorkspaceError, engines.EngineError, ValueError) as error:
         raise _fail(error) from error

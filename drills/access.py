@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,13 +25,23 @@ def apps_api(deployment: Deployment, site: str) -> client.AppsV1Api:
 
 def route53(traffic: TrafficOutputs) -> Any:
     """A Route 53 client; credentials come from the usual environment, and none are asked for on loopback."""
+    with _making_clients:
+        return _route53(traffic.dns_api)
+
+
+_making_clients = threading.Lock()
+"""Clients may be shared between threads, making one may not."""
+
+
+@cache
+def _route53(endpoint: str) -> Any:
     timeouts = Config(connect_timeout=2, read_timeout=3, retries={"total_max_attempts": 2})
-    if not traffic.dns_api:
+    if not endpoint:
         return boto3.client("route53", config=timeouts)
-    nobody = "none" if is_loopback(traffic.dns_api) else None
+    nobody = "none" if is_loopback(endpoint) else None
     return boto3.client(
         "route53",
-        endpoint_url=traffic.dns_api,
+        endpoint_url=endpoint,
         region_name="us-east-1",
         config=timeouts,
         aws_access_key_id=nobody,
@@ -42,10 +54,11 @@ def site_url(traffic: TrafficOutputs, endpoint: SiteEndpoint, path: str) -> str:
     return f"{traffic.scheme}://{endpoint.address}:{endpoint.port}{path}"
 
 
-def host_header(traffic: TrafficOutputs, endpoint: SiteEndpoint) -> str:
-    """What a client that asked for the service by name would send."""
+def as_client(traffic: TrafficOutputs, endpoint: SiteEndpoint) -> dict[str, Any]:
+    """What makes a request to a site's address look like one of a client that asked for the service by name."""
     default = {"http": 80, "https": 443}[traffic.scheme]
-    return traffic.service_name if endpoint.port == default else f"{traffic.service_name}:{endpoint.port}"
+    host = traffic.service_name if endpoint.port == default else f"{traffic.service_name}:{endpoint.port}"
+    return {"headers": {"Host": host}, "extensions": {"sni_hostname": traffic.service_name}}
 
 
 def is_loopback(url: str) -> bool:

@@ -39,7 +39,11 @@ class ScaleToZero:
         await asyncio.to_thread(self._scale, dict.fromkeys(self.targets, 0))
 
     async def undo(self, prior: dict[str, Any]) -> None:
-        await asyncio.to_thread(self._scale, {name: int(prior[name]) for name in reversed(self.targets)})
+        """Raises DrillError unless the scales read back as they were."""
+        wanted = {name: int(prior[name]) for name in reversed(self.targets)}
+        await asyncio.to_thread(self._scale, wanted)
+        if (found := await asyncio.to_thread(self._replicas)) != wanted:
+            raise DrillError(f"{self.site}: scaled back to {wanted}, but read {found}: somebody else changes them too")
 
     def _replicas(self) -> dict[str, int]:
         api, namespace = self._api()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
+
+Result = TypeVar("Result")
 
 
 class Verdict(StrEnum):
@@ -132,4 +134,19 @@ async def until(condition: Callable[[], bool], deadline_seconds: float, *, pause
     return True
 
 
-Step = Callable[[], Awaitable[None]]
+async def completed(task: asyncio.Future[Result]) -> Result:
+    """The task's result, waited for to its end even when the waiter is cancelled; the cancellation comes after.
+
+    For what must not stop half-way. The task carries its own deadline.
+    """
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+        except Exception:  # noqa: BLE001  it is raised from the task below
+            break
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()

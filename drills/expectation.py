@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from drills.access import host_header, site_url
+from drills.access import as_client, site_url
 from drills.drill import NotRun
 from stacks.contract import Deployment
 
@@ -59,6 +59,8 @@ async def gather(deployment: Deployment) -> Expectation:
     sites = sorted(deployment.traffic.sites)
     async with httpx.AsyncClient(timeout=deployment.traffic.request_timeout_seconds * 5) as http:
         known = [item["id"] for item in (await _ask(http, deployment, sites[0], {"history": [], "k": 50}))["items"]]
+        if not known:
+            raise NotRun(f"{sites[0]} recommends nothing to a user without history: there is nothing to ask about")
         requests = [
             {"history": [known[(turn * 7 + step * (turn + 1)) % len(known)] for step in range(turn % 12)], "k": K}
             for turn in range(REQUESTS)
@@ -81,7 +83,7 @@ async def _ask(http: httpx.AsyncClient, deployment: Deployment, site: str, reque
     endpoint = traffic.sites[site]
     url = site_url(traffic, endpoint, PATH)
     try:
-        answer = await http.post(url, json=request, headers={"Host": host_header(traffic, endpoint)})
+        answer = await http.post(url, json=request, **as_client(traffic, endpoint))
         answer.raise_for_status()
         content: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from drills.drill import Finding, Observation, Verdict
+from drills.drill import Finding, NotRun, Observation, Verdict
 
 FORMAT: Final = 1
 OPEN: Final = "open"
@@ -21,7 +24,7 @@ OPEN: Final = "open"
 class Journal:
     """One JSON file, rewritten whole at each entry, so that a killed drill leaves its undo behind."""
 
-    def __init__(self, folder: Path, name: str, env: str, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, name: str, env: str, settings: dict[str, Any], zone: str = "") -> None:
         started = datetime.datetime.now(datetime.UTC)
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{started:%Y%m%dT%H%M%S}-{name}-{os.getpid()}.json"
@@ -30,6 +33,7 @@ class Journal:
             "format": FORMAT,
             "drill": name,
             "env": env,
+            "zone": zone,
             "heading": "LAB: a rehearsal on one machine, no evidence about production" if env == "lab" else env,
             "status": OPEN,
             "process": os.getpid(),
@@ -70,6 +74,11 @@ class Journal:
         self._save()
 
     @property
+    def samples(self) -> Path:
+        """The file of every single request, one JSON object a line: what the measures were computed from."""
+        return self.path.with_suffix(".jsonl")
+
+    @property
     def clean(self) -> bool:
         """Whether everything this drill changed was put back."""
         return self.content["undo"] is None or bool(self.content["undo"]["done"])
@@ -98,12 +107,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def unfinished(folder: Path) -> list[Path]:
-    """Journals whose drill changed something and never put it back, oldest first."""
+def unfinished(folder: Path, zone: str) -> list[Path]:
+    """Journals whose drill changed something of this deployment and never put it back, oldest first.
+
+    A deployment is known by its DNS zone: a lab that was taken down took with it whatever was changed in it.
+    """
     found = []
     for path in sorted(folder.glob("*.json")):
-        undo = json.loads(path.read_text(encoding="utf-8")).get("undo")
-        if undo and not undo["done"]:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["zone"] == zone and content["undo"] and not content["undo"]["done"]:
             found.append(path)
     return found
 
@@ -122,3 +134,15 @@ def _revision() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the environment's only drill; NotRun when another process holds it. Freed by the system if this one dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NotRun(f"another drill works in {folder.parent.name}; wait until it has ended") from error
+        yield

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from drills.access import API_TIMEOUT_SECONDS, apps_api, host_header, route53, site_url
+from drills.access import API_TIMEOUT_SECONDS, apps_api, as_client, route53, site_url
 from drills.drill import Observation
 from drills.resolver import ResolutionError, Resolver
 from stacks.contract import Deployment
@@ -38,8 +38,8 @@ class GoldenAnswer:
         declared = self.deployment.serving[self.site].model_digest
         url = site_url(traffic, endpoint, traffic.health_path)
         try:
-            async with httpx.AsyncClient(timeout=traffic.request_timeout_seconds, verify=True) as http:
-                answer = await http.get(url, headers={"Host": host_header(traffic, endpoint)})
+            async with httpx.AsyncClient(timeout=traffic.request_timeout_seconds) as http:
+                answer = await http.get(url, **as_client(traffic, endpoint))
         except httpx.HTTPError as error:
             return Observation(self.name, held=False, detail=f"{url}: {type(error).__name__} {error}".rstrip())
         if (
@@ -71,9 +71,7 @@ class Unreachable:
         url = site_url(traffic, endpoint, "/v1/recommendations")
         try:
             async with httpx.AsyncClient(timeout=traffic.request_timeout_seconds) as http:
-                answer = await http.post(
-                    url, json={"history": [], "k": 1}, headers={"Host": host_header(traffic, endpoint)}
-                )
+                answer = await http.post(url, json={"history": [], "k": 1}, **as_client(traffic, endpoint))
         except httpx.HTTPError as error:
             return Observation(self.name, held=True, detail=f"{url}: {type(error).__name__} {error}".rstrip())
         bit = answer.is_server_error
@@ -104,8 +102,12 @@ class DnsHealth:
             return Observation(self.name, held=False, detail=f"health check {check}: {error}")
         reports = [seen["StatusReport"]["Status"] for seen in status["HealthCheckObservations"]]
         good = sum(report.startswith("Success") for report in reports)
-        healthy = bool(reports) and good > HEALTHY_SHARE * len(reports)
-        return Observation(self.name, held=healthy == self.healthy, detail=f"{good} of {len(reports)} checkers succeed")
+        healthy = good > HEALTHY_SHARE * len(reports)
+        return Observation(
+            self.name,
+            held=bool(reports) and healthy == self.healthy,
+            detail=f"{good} of {len(reports)} checkers succeed",
+        )
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,9 @@ def scoreboard(content: dict[str, Any], console: Console) -> None:
             sites,
         )
     console.print(stretches)
-    for site, digest in measures["digests"].items():
-        console.print(f"{site:<10} declared {digest}", highlight=False, soft_wrap=True)
+    for site, digests in measures["digests"].items():
+        console.print(f"{site:<10} declares {digests['declared']}", highlight=False, soft_wrap=True)
+        console.print(f"{'':<10} answered {', '.join(digests['answered'])}", highlight=False, soft_wrap=True)
 
 
 def _cell(value: float | None) -> str:

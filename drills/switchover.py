@@ -6,13 +6,24 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from drills import load, measure
 from drills.actions import ScaleToZero
-from drills.drill import Action, DrillError, Finding, NotRun, Observation, Probe, Verdict, failed, until, until_held
+from drills.drill import (
+    Action,
+    DrillError,
+    Finding,
+    NotRun,
+    Observation,
+    Probe,
+    Verdict,
+    completed,
+    failed,
+    until,
+    until_held,
+)
 from drills.expectation import PATH, Expectation, gather
 from drills.journal import Journal
 from drills.probes import DnsHealth, DnsNames, GoldenAnswer, PodsReady, Unreachable
@@ -22,6 +33,11 @@ NAME: Final = "switchover"
 FAULTS: Final[dict[str, Callable[[Deployment, str], Action]]] = {"down": ScaleToZero}
 FAULT_ACTIONS: Final = {"down": "scale-to-zero"}
 """The name under which `drills.actions` finds the fault's action again."""
+LAG_LIMIT_MS: Final = 1000
+"""The second of grace in the bound is the generator's: later than that, it could have missed a failure."""
+OK_STATUS: Final = 200
+RATE_LIMIT: Final = 1000
+"""Requests per second one generator can start on time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +65,11 @@ class SwitchoverSettings:
     def __post_init__(self) -> None:
         if self.fault not in FAULTS:
             raise NotRun(f"fault {self.fault!r} is not known; choose one of {', '.join(sorted(FAULTS))}")
-        if self.users < 1 or self.rate_per_second <= 0:
-            raise NotRun(f"{self.users} users at {self.rate_per_second} requests/s; both must be above zero")
+        if self.users < 1 or not 0 < self.rate_per_second <= RATE_LIMIT:
+            raise NotRun(
+                f"{self.users} users at {self.rate_per_second:g} requests/s; at least one user,"
+                f" and a rate above 0 and up to {RATE_LIMIT}"
+            )
 
 
 @dataclass
@@ -60,6 +79,10 @@ class Watch:
     samples: list[load.Sample] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     broken: float | None = None
+    dropped: float | None = None
+    """When the DNS service was first seen not to lead to the site any more."""
+    still_broken: bool = False
+    """Whether the symptom was there to the end of the fault."""
     restored: float | None = None
     last_failure: float | None = None
 
@@ -149,8 +172,10 @@ async def run(
         await _under_load(deployment, settings, given, journal, progress, watch, users)
     finally:
         stop.set()
-        with suppress(asyncio.CancelledError):
-            result = await users
+        try:
+            result = await completed(users)
+        finally:
+            load.append_jsonl(journal.samples, watch.samples)
     journal.entry("load", "users stopped", lag=vars(result.lag))
 
     progress("steady state again", watch)
@@ -186,16 +211,19 @@ async def _under_load(
     try:
         watch.broken = time.monotonic()
         journal.entry("action", given.action.name, phase_seconds=round(phase, 3), prior=prior)
-        await given.action.apply()
+        await completed(asyncio.ensure_future(given.action.apply()))
         symptom = await until_held([given.symptom], settings.bite_deadline_seconds, pause_seconds=0.2)
         journal.observed("the fault bites", symptom)
         if failed(symptom):
             raise NotRun(f"the fault did not bite: {symptom[0]}")
         await _until_recovered(deployment, settings, given, journal, progress, watch)
+        symptom = [await given.symptom.ask()]
+        journal.observed("the fault is still there", symptom)
+        watch.still_broken = not failed(symptom)
     finally:
         progress("restoring", watch)
-        await asyncio.shield(_undo(settings, given.action, prior, journal))
         watch.restored = time.monotonic()
+        await completed(asyncio.ensure_future(_undo(settings, given.action, prior, journal)))
     observations = await until_held(
         given.restored, settings.restore_deadline_seconds, seen=lambda _: progress("restoring", watch)
     )
@@ -217,6 +245,8 @@ async def _until_recovered(
         [given.dropped], end - time.monotonic(), seen=lambda _: progress("site lost", watch)
     )
     journal.observed("DNS dropped the site", observations)
+    if not failed(observations):
+        watch.dropped = time.monotonic()
     cached_until = time.monotonic() + deployment.traffic.ttl_seconds
     await until(
         lambda: time.monotonic() >= cached_until and watch.quiet_for(settings.quiet_seconds),
@@ -272,23 +302,29 @@ def evaluate(
     lag: load.Lag,
 ) -> Result:
     """Hold what was measured against the claim."""
+    traffic = deployment.traffic
     broken, restored = watch.broken or watch.started, watch.restored or time.monotonic()
+    before = [sample for sample in watch.samples if sample.finished < broken]
     during = [sample for sample in watch.samples if sample.finished >= broken and sample.intended < restored]
     tail = [sample for sample in watch.samples if sample.intended >= restored]
-    bound = measure.recovery_bound_seconds(deployment.traffic)
+    bound = measure.recovery_bound_seconds(traffic)
     recovery = measure.recovery_seconds(during, broken)
     wrong = [sample for sample in watch.samples if sample.outcome == load.Outcome.WRONG]
-    answered = [
-        sample
-        for sample in during
-        if sample.outcome == measure.OK and sample.site != settings.site and sample.intended > broken + recovery
-    ]
+    right = [sample for sample in during if sample.outcome == measure.OK]
+    survived = [s for s in right if s.site != settings.site and s.intended > broken + recovery]
+    hurt = measure.failures(during)
+    gone = (watch.dropped or restored) + traffic.ttl_seconds + traffic.request_timeout_seconds
+    ghosts = [sample for sample in right if sample.site == settings.site and sample.intended > gone]
     late = measure.failures(tail)
     not_steady = failed(after)
     findings = [
         Finding("recovery, last failure of any user", f"{recovery:.1f} s", f"<= {bound:.1f} s", recovery <= bound),
         Finding("wrong answers", str(len(wrong)), "0", not wrong),
-        Finding("answers by the survivors after recovery", str(len(answered)), ">= 1", bool(answered)),
+        Finding("requests the fault hurt", str(len(hurt)), ">= 1", bool(hurt)),
+        Finding("site still lost when the fault was lifted", _word(watch.still_broken), "yes", watch.still_broken),
+        Finding("DNS dropped the site", _word(watch.dropped is not None), "yes", watch.dropped is not None),
+        Finding("answers of the lost site after that", str(len(ghosts)), "0", not ghosts),
+        Finding("answers of the survivors after recovery", str(len(survived)), ">= 1", bool(survived)),
         Finding("failures after restoration", str(len(late)), "0", not late),
         Finding("probes of the steady state that fail after", str(len(not_steady)), "0", not not_steady),
     ]
@@ -296,14 +332,26 @@ def evaluate(
         "recovery_seconds": round(recovery, 3),
         "recovery_bound_seconds": bound,
         "fault_seconds": round(restored - broken, 3),
-        "digests": {site: deployment.serving[site].model_digest for site in sorted(deployment.serving)},
+        "digests": {
+            site: {
+                "declared": deployment.serving[site].model_digest,
+                "answered": sorted({s.digest or "" for s in watch.samples if s.site == site and s.status == OK_STATUS}),
+            }
+            for site in sorted(deployment.serving)
+        },
         "whole": measure.summary(watch.samples),
-        "before": measure.summary([sample for sample in watch.samples if sample.finished < broken]),
+        "before": measure.summary(before),
         "during": measure.summary(during),
         "after": measure.summary(tail),
         "generator_lag": vars(lag),
         "timeline": measure.timeline(watch.samples, broken),
     }
+    if early := measure.failures(before):
+        reason = f"{len(early)} requests failed before anything was broken, the first: {early[0].outcome}"
+        return Result(Verdict.NOT_RUN, reason, findings, measures)
+    if lag.max_ms > LAG_LIMIT_MS:
+        reason = f"the load generator was up to {lag.max_ms:.0f} ms late, more than the {LAG_LIMIT_MS} ms of grace"
+        return Result(Verdict.NOT_RUN, f"{reason}: no evidence; run it on a quieter machine", findings, measures)
     missed = [finding for finding in findings if not finding.held]
     if not missed:
         reason = f"recovered in {recovery:.1f} s of {bound:.1f} s, {len(wrong)} wrong answers"
@@ -312,3 +360,7 @@ def evaluate(
     if not_steady:
         reason += f" ({'; '.join(map(str, not_steady))})"
     return Result(Verdict.DEVIATED, reason, findings, measures)
+
+
+def _word(held: bool) -> str:
+    return "yes" if held else "no"

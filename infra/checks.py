@@ -61,6 +61,13 @@ def one_of(key: str, value: str, allowed: Collection[str]) -> None:
         raise SettingError(f"{key} is {value!r}; it is one of {', '.join(sorted(allowed))}: choose one of them")
 
 
+def version(key: str, value: str, *, parts: int) -> None:
+    """`value` is a Kubernetes version of so many numbers."""
+    if not re.fullmatch(r"\d+" + r"\.\d+" * (parts - 1), value):
+        example = ".".join(("1", "34", "2")[:parts])
+        raise SettingError(f"{key} is {value!r}; this kind of site names {parts} numbers: write one like {example}")
+
+
 def between(key: str, value: float, low: float, high: float) -> None:
     """`value` is a finite number from low to high, both included."""
     if not math.isfinite(value) or not low <= value <= high:

@@ -139,7 +139,7 @@ class PrivatePool(pulumi.ComponentResource):
                 "metadata": {"labels": {**args.labels, **_selector(args)}},
                 "spec": {
                     "clusterName": args.cluster_name,
-                    "version": f"v{args.kubernetes_version.removeprefix('v')}",
+                    "version": f"v{args.kubernetes_version}",
                     "bootstrap": {
                         "configRef": {
                             "apiVersion": "bootstrap.cluster.x-k8s.io/v1beta1",

@@ -29,7 +29,7 @@ class Settings:
         values: dict[str, Any] = dict(known)
         for entry in cls.declared():
             raw = config.get(entry.name)
-            if raw is None or (raw == "" and required(entry)):
+            if raw is None or raw == "":
                 if required(entry):
                     raise SettingError(
                         f"{entry.name} has no value; a {cls.layer} stack needs one: set {naming.PROJECT}:{entry.name}"
@@ -102,9 +102,9 @@ class StorageSettings(AwsSettings):
 class GpuNodes:
     """How many GPU nodes a pool has, and between which bounds it may grow and shrink."""
 
-    gpu_nodes: int = 1
+    gpu_nodes: int = 2
     gpu_nodes_min: int = 0
-    gpu_nodes_max: int = 1
+    gpu_nodes_max: int = 2
 
     def check_nodes(self) -> None:
         """Raise SettingError unless 0 <= min <= nodes <= max and max > 0."""
@@ -131,7 +131,8 @@ class PrivatePoolSettings(GpuNodes, Settings):
     """Metal3MachineTemplate in the management namespace that describes the hardware."""
     bootstrap_template: str = "gpu"
     """KubeadmConfigTemplate that makes a machine a node, with the driver and the GPU taint."""
-    kubernetes_version: str = "1.34"
+    kubernetes_version: str
+    """x.y.z, as Cluster API wants it."""
     gpu_type: str = "nvidia.com/gpu"
     gpu_count: int = 1
     cpu: int = 8
@@ -147,6 +148,7 @@ class PrivatePoolSettings(GpuNodes, Settings):
         for key in ("cluster_name", "management_namespace", "machine_template", "bootstrap_template"):
             checks.label(key, getattr(self, key))
         checks.label("load_balancer_namespace", self.load_balancer_namespace)
+        checks.version("kubernetes_version", self.kubernetes_version, parts=3)
         checks.between("gpu_count", self.gpu_count, 1, 16)
         checks.between("cpu", self.cpu, 1, 1024)
         checks.between("memory_gib", self.memory_gib, 1, 32768)
@@ -166,7 +168,8 @@ class PublicPoolSettings(GpuNodes, AwsSettings):
     cluster_name: str
     vpc_cidr: str = "10.0.0.0/16"
     zones: tuple[str, ...]
-    kubernetes_version: str = "1.34"
+    kubernetes_version: str
+    """x.y, as EKS wants it."""
     api_allowed_cidrs: tuple[str, ...] = ()
     """Networks that reach the Kubernetes API from outside; none keeps it inside the VPC."""
     system_instance_type: str = "m7i.large"
@@ -191,6 +194,7 @@ class PublicPoolSettings(GpuNodes, AwsSettings):
             )
         if not self.gpu_instance_types:
             raise SettingError("gpu_instance_types is empty; a GPU pool has a type at least: name one, like g6.xlarge")
+        checks.version("kubernetes_version", self.kubernetes_version, parts=2)
         checks.between("system_nodes", self.system_nodes, 1, 100)
         checks.between("gpu_disk_gib", self.gpu_disk_gib, 50, 16384)
         checks.between("edge_port", self.edge_port, 1, 65535)
@@ -208,7 +212,7 @@ class PlatformSettings(Settings):
     site: str
     namespace: str = "tandem"
     device_plugin_image: str
-    gpu_quota: int = 1
+    gpu_quota: int = 2
     """GPUs the namespace may request in all."""
 
     def __post_init__(self) -> None:

@@ -22,8 +22,6 @@ HEALTH_PATH: Final = "/healthz"
 HEALTH_TOKEN: Final = "tandem-golden-ok"  # noqa: S105  no secret, a word the DNS health checks search for
 """Stands in the first 512 bytes of a healthy gateway's answer and in no other."""
 
-SITE_LABEL: Final = "tandem.io/site"
-
 
 class ContractError(ValueError):
     """Outputs that do not have the keys their layer promises."""

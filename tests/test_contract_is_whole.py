@@ -9,7 +9,7 @@ from stacks.contract import LAYERS, SiteEndpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 READERS = ("drills", "stacks", "release.py", "rehearsal.py")
-REFERENCE_METHODS = ("text", "filled", "number")
+REFERENCE_METHODS = ("text", "filled")
 """How stacks/references.py reads a recorded output by its name."""
 KEYS = sorted({(cls.__name__, key) for cls in (*LAYERS.values(), SiteEndpoint) for key in cls.keys()})  # noqa: SIM118
 

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
-from drills.drill import Finding, Observation, Verdict
-from drills.journal import OPEN, Journal, unfinished
+import pytest
+
+from drills.drill import Finding, NotRun, Observation, Verdict
+from drills.journal import OPEN, Journal, alone, unfinished
 
 
 def test_a_journal_round_trips_with_what_was_asked_done_and_seen(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "switchover-down", "lab", {"rate_per_second": 50})
+    journal = Journal(tmp_path, "switchover-down", "lab", {"rate_per_second": 50}, "Z")
     journal.observed("steady state before", [Observation("golden answer of private", held=True, detail="sha256:1")])
     journal.entry("action", "scale to zero", phase_seconds=3.2)
     journal.end(Verdict.HELD, "recovered", [Finding("wrong answers", "0", "0", held=True)], {"recovery_seconds": 12.5})
@@ -23,9 +25,9 @@ def test_a_journal_round_trips_with_what_was_asked_done_and_seen(tmp_path: Path)
 
 
 def test_a_journal_of_a_killed_drill_is_open_and_carries_its_undo(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "switchover-down", "lab", {})
+    journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
     journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
-    left = unfinished(tmp_path)
+    left = unfinished(tmp_path, "Z")
     assert left == [journal.path]
     content = json.loads(left[0].read_text())
     assert content["status"] == OPEN
@@ -33,12 +35,25 @@ def test_a_journal_of_a_killed_drill_is_open_and_carries_its_undo(tmp_path: Path
 
 
 def test_a_journal_whose_undo_was_carried_out_is_not_unfinished(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "switchover-down", "lab", {})
+    journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
     journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
     journal.undone()
-    assert unfinished(tmp_path) == []
+    assert unfinished(tmp_path, "Z") == []
 
 
 def test_a_drill_that_changed_nothing_leaves_nothing_to_undo(tmp_path: Path) -> None:
-    Journal(tmp_path, "switchover-down", "lab", {})
-    assert unfinished(tmp_path) == []
+    Journal(tmp_path, "switchover-down", "lab", {}, "Z")
+    assert unfinished(tmp_path, "Z") == []
+
+
+def test_a_deployment_that_is_gone_leaves_nothing_to_undo(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
+    journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
+    assert unfinished(tmp_path, "another zone") == []
+
+
+def test_only_one_process_drills_an_environment(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(NotRun, match="another drill works in"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass

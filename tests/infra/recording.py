@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +18,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     LOADED = (ec2.Vpc, s3.Bucket)
 
+LOOP = asyncio.new_event_loop()
+atexit.register(LOOP.close)
 STACK_REFERENCE = "pulumi:pulumi:StackReference"
 COMPUTED: Mapping[str, Mapping[str, Any]] = {
     "aws:s3/bucket:Bucket": {"bucket": "{name}-1234567"},
@@ -130,6 +134,8 @@ class Graph:
 
 def run(declare: Callable[[], Any], recorded: Mapping[str, Mapping[str, Any]] | None = None) -> Graph:
     """Run `declare` under the recording engine to its end; only then is everything registered."""
+    # Asynchronous tests that ran before have taken the thread's event loop with them; the SDK expects one.
+    asyncio.set_event_loop(LOOP)
     engine = Engine(recorded)
     monitor = Monitor(engine)
     # Or exports leak from test to test; the SDK takes None and does not say so.

@@ -20,7 +20,7 @@ from tests.infra.recording import Graph, run
 PRIVATE = PrivatePoolArgs(
     cluster_name="private",
     namespace="default",
-    kubernetes_version="1.34",
+    kubernetes_version="1.34.0",
     machine_template="gpu",
     bootstrap_template="gpu",
     gpu_nodes=2,
