@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -48,6 +51,25 @@ def parent_bound() -> Callable[[], None]:
     """A `preexec_fn` for children that must die with the calling process, also if it goes during the fork."""
     parent = os.getpid()
     return lambda: die_with_parent(parent)
+
+
+@functools.cache
+def parent_binding_command() -> tuple[str, ...]:
+    """What to put before a command so that it becomes that command, same pid, bound as by `die_with_parent`.
+
+    For processes with threads, where running Python between fork and exec may meet a lock that nobody will let go of.
+    Empty where util-linux's setpriv is not there, or is another one's. A parent that goes before setpriv has bound its
+    process is not noticed.
+    """
+    found = shutil.which("setpriv", path=os.defpath)
+    if found is None:
+        return ()
+    command = (found, "--pdeathsig", "KILL", "--")
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        tried = subprocess.run([*command, found, "--version"], capture_output=True, timeout=5, check=False)
+        if tried.returncode == 0:
+            return command
+    return ()
 
 
 def become_subreaper() -> None:
@@ -104,8 +126,7 @@ def of_lab(home: Path, *, but: Iterable[int] = ()) -> dict[int, float]:
     spared = {os.getpid(), *but}
     with contextlib.suppress(psutil.Error):
         spared |= {process.pid for process in psutil.Process().parents()}
-    marker = f"{MARKER}={home}".encode()
-    inside = f"HOME={home / 'lab'}/".encode()
+    home = home.resolve()
     found: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) in spared:
@@ -114,11 +135,21 @@ def of_lab(home: Path, *, but: Iterable[int] = ()) -> dict[int, float]:
             variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:  # gone meanwhile, or another user's
             continue
-        if marker in variables or any(variable.startswith(inside) for variable in variables):
+        if any(_names(variable, home) for variable in variables):
             start = started(int(entry.name))
             if start is not None:
                 found[int(entry.name)] = start
     return found
+
+
+def _names(variable: bytes, home: Path) -> bool:
+    """Whether an environment entry, whatever its spelling of the path, makes its process one of the lab at `home`."""
+    name, _, value = os.fsdecode(variable).partition("=")
+    if name == MARKER:
+        return Path(value).resolve() == home
+    if name == "HOME" and "/lab/" in value:
+        return (home / "lab") in Path(value).resolve().parents
+    return False
 
 
 def stop_all(processes: dict[int, float], grace_seconds: float) -> dict[int, float]:

@@ -82,8 +82,8 @@ class LabState:
     state: str = STARTING
     error: str = ""
     members: dict[str, Running] = field(default_factory=dict)
-    segments_before: list[str] = field(default_factory=list)
-    """Shared-memory segments that were there before the lab, and are none of its business."""
+    segments_before: list[str] | None = None
+    """Shared-memory segments that were there before the lab, and are none of its business; None: do not guess."""
 
     @property
     def alive(self) -> bool:

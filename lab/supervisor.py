@@ -93,6 +93,7 @@ class Supervisor:
         self._asked_to_stop = True
 
     def _prepare(self) -> None:
+        self._state.segments_before = sorted(leftovers.segments())
         held = [leftovers.taken(listener) for member in self._members.values() for listener in member.listens]
         if any(held):
             raise LabError("\n".join(filter(None, held)))
@@ -102,7 +103,6 @@ class Supervisor:
                 raise LabError(f"{name} needs {', '.join(unknown)}, which the table does not have; add it there")
         forget_last_run(self._home)
         (lab_directory(self._home) / "tmp").mkdir(parents=True, exist_ok=True)
-        self._state.segments_before = sorted(leftovers.segments())
         self._state.write(self._home)
 
     def _start_what_can(self) -> None:
@@ -114,7 +114,8 @@ class Supervisor:
 
     def _start(self, member: Member) -> None:
         command = [sys.executable, "-P", "-m", member.module, "--home", str(self._home), *member.arguments]
-        with log_file(self._home, member.name).open("wb") as errors:
+        log_file(self._home, member.name).write_bytes(b"")
+        with log_file(self._home, member.name).open("ab") as errors:  # appends, as what it says on stdout is appended
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -242,6 +243,7 @@ class Supervisor:
         forget_last_run(self._home)
         if failed:
             self._state.state = FAILED
+            self._state.segments_before = None  # swept; what is new from now on is not this lab's
             self._state.write(self._home)
         else:
             state_file(self._home).unlink(missing_ok=True)

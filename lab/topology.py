@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 HOME_VARIABLE: Final = "TANDEM_HOME"
 API_PORT: Final = 6443
@@ -16,13 +17,24 @@ STORE_PORT: Final = 9000
 KINDS: Final = ("private", "public")
 
 
+LOOPBACK: Final = ipaddress.IPv4Network("127.0.0.0/8")
+
+
 class TopologyError(ValueError):
     """A topology that cannot be served, or a lab.json that cannot be read."""
 
 
+def on_loopback(host: str) -> bool:
+    """Whether this is an address that only this machine reaches; names are not."""
+    try:
+        return ipaddress.IPv4Address(host) in LOOPBACK
+    except ValueError:
+        return False
+
+
 def home_directory(given: str | Path | None = None) -> Path:
-    """Absolute `$TANDEM_HOME`: as given, as the environment says, or `.tandem` under the current directory."""
-    return Path(given or os.environ.get(HOME_VARIABLE) or ".tandem").absolute()
+    """`$TANDEM_HOME`, one spelling of it: as given, as the environment says, or `.tandem` under the current directory."""
+    return Path(given or os.environ.get(HOME_VARIABLE) or ".tandem").resolve()
 
 
 def lab_directory(home: Path) -> Path:
@@ -105,6 +117,11 @@ class SiteAddresses:
         """Addresses for Services, in order: B.128.1 up to B.191.254."""
         return self._addresses(128, 191)
 
+    @property
+    def service_network(self) -> ipaddress.IPv4Network:
+        """Where ClusterIPs may lie."""
+        return ipaddress.IPv4Network(f"{self.block}.128.0/18")
+
     def _addresses(self, first: int, last: int) -> Iterator[str]:
         return (f"{self.block}.{third}.{fourth}" for third in range(first, last + 1) for fourth in range(1, 255))
 
@@ -119,6 +136,13 @@ class Topology:
     dns_port: int
     prober_url: str
     provider_port: int
+
+    def __post_init__(self) -> None:
+        hosts = {"aws_url": self.aws_url, "dns_host": f"//{self.dns_host}", "prober_url": self.prober_url}
+        for name, url in hosts.items():
+            host = urlsplit(url).hostname or ""
+            if not on_loopback(host):
+                raise TopologyError(f"{name}: {host!r} is not an address of {LOOPBACK}; give one like 127.30.0.1")
 
     @classmethod
     def default(cls) -> Topology:

@@ -120,7 +120,7 @@ class Api:
             if zone is None:
                 return list(self._moto(environ, start_response))
             before = list(zone.rrsets)
-            refusal = refuse_changes(batch, map(key, before), _backend().health_checks.__contains__)
+            refusal = refuse_changes(batch, map(key, before), _backend().health_checks.__contains__, zone.name)
             if refusal is not None:
                 return _refuse(start_response, refusal)
             answer = list(self._moto(environ, start_response))

@@ -45,6 +45,8 @@ async def probe(check: Check, address: str, source: str | None = None) -> Result
         return _failure("The health checker could not establish a connection within the timeout limit.")
     except OSError as error:
         return _failure(f"Connection failed: {error.strerror or error}.")
+    except ValueError as error:
+        return _failure(f"The request cannot be made: {error}.")
     try:
         if check.type == "TCP":
             return Result(True, "Success: TCP connection established")

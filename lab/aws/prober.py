@@ -111,14 +111,20 @@ class Prober:
         await asyncio.sleep((number + chance.random()) / self._checker_count * interval)
         source = checker.address if self._source_network else None
         while True:
-            address = check.ip_address or self._lookup(check.fqdn)
-            if address is None:
-                result = Result(False, f"Failure: DNS resolution of {check.fqdn} failed: no zone here has an address.")
-            else:
-                result = await self._ask(check, address, source)
+            try:
+                result = await self._look(check, source)
+            except Exception as error:  # a checker that ended would count as one that sees the endpoint healthy
+                log.exception("health check %s: the probe itself failed", check.id)
+                result = Result(False, f"Failure: the probe itself failed: {type(error).__name__}: {error}.")
             checker.observe(result, check.failure_threshold, time.time())
             self._note_changes()
             await asyncio.sleep(interval)
+
+    async def _look(self, check: Check, source: str | None) -> Result:
+        address = check.ip_address or self._lookup(check.fqdn)
+        if address is None:
+            return Result(False, f"Failure: DNS resolution of {check.fqdn} failed: no zone here has an address.")
+        return await self._ask(check, address, source)
 
     def _note_changes(self) -> None:
         for check_id in self._checks:

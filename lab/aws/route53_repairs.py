@@ -44,13 +44,21 @@ def complete_new_check(body: bytes) -> bytes:
 
 
 def complete_updated_check(body: bytes, check: HealthCheck) -> bytes:
-    """The request with the lists it does not name: an update leaves them alone, moto empties them."""
+    """The request with the lists it does not name: an update leaves them alone, moto empties them.
+
+    What ResetElements names is emptied, which moto does not do for texts.
+    """
     root = parse(body)
+    reset = {element.text for element in root.iterfind("ResetElements/ResettableElementName")}
+    if "ResourcePath" in reset:
+        check.resource_path = None
+    if "FullyQualifiedDomainName" in reset:
+        check.fqdn = None
     for outer, inner, values in (
         ("ChildHealthChecks", "ChildHealthCheck", check.children),
         ("Regions", "Region", check.regions),
     ):
-        if values and root.find(outer) is None:
+        if values and root.find(outer) is None and outer not in reset:
             element = ET.SubElement(root, outer)
             for value in values:
                 ET.SubElement(element, inner).text = value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +17,8 @@ THRESHOLDS: Final = range(1, 11)
 SEARCH_STRING_LIMIT: Final = 255
 ENDPOINT_TYPES: Final = ("HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP")
 CHECK_TYPES: Final = (*ENDPOINT_TYPES, "CALCULATED")
+HOST_NAME: Final = r"(?=.{1,255}$)([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?"
+"""What the name of an endpoint looks like."""
 RECORD_TYPES: Final = ("A", "AAAA", "CNAME", "NS", "SOA", "TXT")
 OTHER_POLICIES: Final = (
     "Region",
@@ -60,6 +64,7 @@ class Change:
     set_identifier: str
     weight: str | None
     health_check_id: str | None
+    values: tuple[str, ...] = ()
     other_policies: tuple[str, ...]
     evaluates_load_balancer: bool
 
@@ -76,6 +81,11 @@ class Change:
 def plain_name(name: str) -> str:
     """A DNS name in lower case, without its last dot, with Route 53's escape for the wildcard undone."""
     return name.lower().replace("\\052", "*").rstrip(".")
+
+
+def is_load_balancer(target: str) -> bool:
+    """Whether an alias with this target points out of Route 53, at one of AWS's load balancers."""
+    return plain_name(target).endswith(".amazonaws.com")
 
 
 def parse(body: bytes) -> ET.Element:
@@ -96,7 +106,7 @@ def changes(body: bytes) -> list[Change]:
         record = change.find("ResourceRecordSet")
         if record is None:
             continue
-        target = (record.findtext("AliasTarget/DNSName") or "").rstrip(".")
+        target = record.findtext("AliasTarget/DNSName") or ""
         found.append(
             Change(
                 action=change.findtext("Action") or "",
@@ -105,8 +115,9 @@ def changes(body: bytes) -> list[Change]:
                 set_identifier=record.findtext("SetIdentifier") or "",
                 weight=record.findtext("Weight"),
                 health_check_id=record.findtext("HealthCheckId"),
+                values=tuple(value.text or "" for value in record.iterfind("ResourceRecords/ResourceRecord/Value")),
                 other_policies=tuple(policy for policy in OTHER_POLICIES if record.find(policy) is not None),
-                evaluates_load_balancer=target.lower().endswith(".amazonaws.com")
+                evaluates_load_balancer=is_load_balancer(target)
                 and record.findtext("AliasTarget/EvaluateTargetHealth") == "true",
             )
         )
@@ -114,10 +125,10 @@ def changes(body: bytes) -> list[Change]:
 
 
 def refuse_changes(
-    batch: Iterable[Change], existing: Iterable[RecordKey], has_check: Callable[[str], bool]
+    batch: Iterable[Change], existing: Iterable[RecordKey], has_check: Callable[[str], bool], zone: str
 ) -> Refusal | None:
-    """Why Route 53, or the lab's DNS, would refuse this batch as a whole; None when it would not."""
-    present = set(existing)
+    """Why Route 53, or the lab's DNS, would refuse this batch on `zone` as a whole; None when it would not."""
+    batch, present = list(batch), set(existing)
     for change in batch:
         if change.action == "DELETE":
             if change.key not in present:
@@ -140,6 +151,27 @@ def refuse_changes(
                 f"RRSet {change}: a simple record and records with a set identifier cannot share a name and type",
             )
         present.add(change.key)
+    return _refuse_canonical_names({change.name for change in batch}, present, plain_name(zone))
+
+
+def _refuse_canonical_names(names: set[str], present: set[RecordKey], zone: str) -> Refusal | None:
+    """A name that stands for another one stands for nothing else, and a zone's own name never does."""
+    for name in sorted(names):
+        types = {kind for other, kind, _ in present if other == name}
+        if "CNAME" not in types:
+            continue
+        record = f"RRSet of type CNAME with DNS name {name}."
+        if name == zone:
+            return Refusal(
+                "InvalidChangeBatch", f"{record} is not permitted at apex in zone {zone}.; use an alias record of type A"
+            )
+        if len(types) > 1:
+            others = ", ".join(sorted(types - {"CNAME"}))
+            return Refusal(
+                "InvalidChangeBatch",
+                f"{record} is not permitted as it conflicts with other records with the same DNS name in zone {zone}.:"
+                f" {others}; remove one or the other",
+            )
     return None
 
 
@@ -149,6 +181,13 @@ def _refuse_record(change: Change, has_check: Callable[[str], bool]) -> Refusal 
             "InvalidInput",
             f"{change}: the lab's DNS answers {', '.join(RECORD_TYPES)} only; use one of these in env lab",
         )
+    version = {"A": 4, "AAAA": 6}.get(change.type)
+    for value in change.values:
+        if version is not None and not is_address(value, version):
+            return Refusal(
+                "InvalidChangeBatch",
+                f"{change}: Invalid Resource Record: {value!r} is not a valid IPv{version} address; correct it",
+            )
     if change.other_policies:
         return Refusal(
             "InvalidInput",
@@ -176,6 +215,14 @@ def _refuse_record(change: Change, has_check: Callable[[str], bool]) -> Refusal 
     return None
 
 
+def is_address(value: str, version: int) -> bool:
+    """Whether a value is an IP address of that version."""
+    try:
+        return ipaddress.ip_address(value).version == version
+    except ValueError:
+        return False
+
+
 def refuse_check(body: bytes, has_check: Callable[[str], bool], known_type: str | None = None) -> Refusal | None:
     """Why a CreateHealthCheck request, or an update of a check of `known_type`, is refused; None when it is not."""
     root = parse(body)
@@ -195,6 +242,13 @@ def refuse_check(body: bytes, has_check: Callable[[str], bool], known_type: str 
     search = config.findtext("SearchString")
     if search is not None and not 0 < len(search) <= SEARCH_STRING_LIMIT:
         return Refusal("InvalidInput", f"SearchString of {len(search)} characters: 1 to 255 are allowed; adapt it")
+    name = config.findtext("FullyQualifiedDomainName")
+    if name and not re.fullmatch(HOST_NAME, name):
+        return Refusal(
+            "InvalidInput",
+            f"FullyQualifiedDomainName {name!r}: a host name has labels of 1 to 63 letters, digits, hyphens and"
+            " underscores between single dots; correct it",
+        )
     children = [child.text or "" for child in config.iterfind("ChildHealthChecks/ChildHealthCheck")]
     for child in children:
         if not has_check(child):

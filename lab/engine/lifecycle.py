@@ -43,6 +43,7 @@ class Lifecycle:
             live is not None
             and interrupted is not None
             and interrupted.type == "deleting"
+            and plugin.configured
             and not plugin.exists(live, goal.urn)
         ):
             live = None
@@ -197,7 +198,8 @@ class Lifecycle:
         try:
             self._providers.get(old.provider, old.urn).delete(old, old.custom_timeouts.get("delete"))
         except ResourceError as error:
-            self._snapshot.end(operation, uncertain=isinstance(error, ProviderError) and error.uncertain)
+            # Whatever the provider says of a failed deletion, it may have begun: the next run asks what is there.
+            self._snapshot.end(operation, uncertain=isinstance(error, ProviderError))
             raise
 
     def recover(self, operation: Operation) -> None:

@@ -265,7 +265,7 @@ class Container:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         if self._supervision:
-            await self._supervision.close()
+            self._supervision.stop_judging()
             if hooks and grace_seconds > 0 and await self._supervision.pre_stop(grace_seconds):
                 deadline = max(deadline, loop.time() + AFTER_HOOK_SECONDS)
         if not run.ended:

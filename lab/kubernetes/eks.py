@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from lab.kubernetes.api.errors import ApiError
 from lab.kubernetes.api.kinds import NODE
 from lab.kubernetes.api.objects import labels_of, name_of
 from lab.kubernetes.api.store import Store
-from lab.kubernetes.nodes import Shape, register, retire
+from lab.kubernetes.nodes import NoAddressError, Shape, register, retire
 from lab.topology import SiteAddresses
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 2.0
+SEARCH_LIMIT_SECONDS: Final = 8.0
+"""Looking for a cluster means asking every region: as long as none is found, it is done less and less often."""
 SITE_TAG: Final = "tandem.io/site"
 GROUP_LABEL: Final = "eks.amazonaws.com/nodegroup"
 CLUSTER_LABEL: Final = "alpha.eksctl.io/cluster-name"
@@ -121,7 +124,11 @@ def groups_of(client: EKSClient, site: str) -> list[Group]:
             if group.get("status") == "DELETING":
                 continue
             taints = [
-                {"key": each["key"], "value": each.get("value") or "", "effect": EFFECTS[each["effect"]]}
+                {
+                    "key": each["key"],
+                    "value": each.get("value") or "",
+                    "effect": EFFECTS.get(each["effect"], each["effect"]),
+                }
                 for each in group.get("taints") or []
             ]
             found.append(
@@ -147,23 +154,40 @@ class NodeGroupPoller:
         self._aws_url = aws_url
         self._clients: dict[str, EKSClient] = {}
         self._region = ""
-        self._said = ""
+        self._said: dict[str, str] = {}
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._version = ""
+        self._known: list[Group] = []
+        self._pause = POLL_SECONDS
 
     async def run(self) -> None:
-        """Follow the AWS API until cancelled; it offers no watch, so it is asked at a fixed pace."""
+        """Follow the AWS API until cancelled; it offers no watch, so it is asked now and then."""
         while True:
             try:
-                self.apply(await asyncio.to_thread(self._groups))
-            except (BotoCoreError, ClientError, ApiError, InstanceTypeError) as error:
-                self._say(str(error))
-            await asyncio.sleep(POLL_SECONDS)
+                self.apply(await asyncio.to_thread(self.look))
+            except (BotoCoreError, ClientError, OSError, ApiError) as error:
+                self._say("", str(error))
+            await asyncio.sleep(self._pause)
+
+    def look(self) -> list[Group]:
+        """The groups there are; read anew when something has been written, less often while there is no cluster."""
+        with self._opener.open(f"{self._aws_url}/tandem/version", timeout=2) as answer:
+            version = answer.read().decode()
+        if version != self._version:
+            self._known = self._groups()
+            self._version = version
+            self._pause = POLL_SECONDS if self._known else min(self._pause * 2, SEARCH_LIMIT_SECONDS)
+        return self._known
 
     def apply(self, groups: list[Group]) -> None:
         """Register the nodes that are wanted, take the next step of the end of those that are not."""
         wanted = {name for group in groups for name in group.node_names()}
         for group in groups:
-            for index, name in enumerate(group.node_names(), start=1):
-                register(self._store, self._addresses, name, group.shape(index))
+            try:
+                for index, name in enumerate(group.node_names(), start=1):
+                    register(self._store, self._addresses, name, group.shape(index))
+            except (ApiError, InstanceTypeError, NoAddressError) as error:
+                self._say(f"{group.cluster}/{group.name}", str(error))
         for node in self._store.list(NODE):
             if GROUP_LABEL in labels_of(node) and name_of(node) not in wanted:
                 retire(self._store, name_of(node))
@@ -190,7 +214,7 @@ class NodeGroupPoller:
             )
         return self._clients[region]
 
-    def _say(self, trouble: str) -> None:
-        if trouble != self._said:  # once per trouble, not once per turn
-            log.warning("node groups of site %s: %s", self._addresses.name, trouble)
-            self._said = trouble
+    def _say(self, group: str, trouble: str) -> None:
+        if trouble != self._said.get(group):  # once per trouble, not once per turn
+            log.warning("node groups of site %s: %s", self._addresses.name, f"{group}: {trouble}" if group else trouble)
+            self._said[group] = trouble

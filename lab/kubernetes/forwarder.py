@@ -10,6 +10,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final, cast
 
+from lab.topology import LOOPBACK, on_loopback
+
 log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
@@ -136,6 +138,11 @@ class Forwarder:
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         host, port = self.address
+        if not on_loopback(host):  # whatever a manifest asks for: nothing of the lab is reached from other machines
+            log.error(
+                "%s:%s lies outside %s and is not listened on; give the Service another one", host, port, LOOPBACK
+            )
+            return
         try:
             self._server = await loop.create_server(
                 lambda: _Client(self), host, port, backlog=BACKLOG, reuse_address=True

@@ -25,6 +25,8 @@ DEPLOYMENT_NAME: Final = "cluster.x-k8s.io/deployment-name"
 SYNCED_PREFIXES: Final = ("node-role.kubernetes.io/", "node-restriction.kubernetes.io/", "node.cluster.x-k8s.io/")
 """Label prefixes Cluster API copies from a Machine to its Node."""
 DRAIN_SECONDS: Final = 0.5
+NO_NODE_SECONDS: Final = 5.0
+"""After this long a machine that could not become a node is tried again."""
 
 
 def shape_of(deployment: Object) -> Shape:
@@ -154,7 +156,11 @@ class MachineController(Controller):
         if "nodeRef" in status:
             return self._follow_node(machine)
         deployment = self.store.get(MACHINE_DEPLOYMENT, key[0], labels_of(machine).get(DEPLOYMENT_NAME, ""))
-        node = register(self.store, self._addresses, name_of(machine), shape_of(deployment))
+        try:
+            node = register(self.store, self._addresses, name_of(machine), shape_of(deployment))
+        except ValueError as error:
+            Recorder(self.store, "machine-controller").warning(machine, "FailedCreate", str(error))
+            return NO_NODE_SECONDS
         machine["spec"]["providerID"] = node["spec"]["providerID"]
         machine = self.store.update(MACHINE, machine)
         status = machine.setdefault("status", {})

@@ -46,13 +46,21 @@ def taint_of(text: str) -> dict[str, str]:
     return {"key": key, "effect": effect, **({"value": value} if value else {})}
 
 
+class NoAddressError(ValueError):
+    """The site has no address left for one more node."""
+
+
 def _free_address(store: Store, addresses: SiteAddresses) -> str:
     taken = {each["address"] for node in store.list(NODE) for each in (node.get("status") or {}).get("addresses") or []}
-    return next(address for address in map(addresses.node_address, range(1, 255)) if address not in taken)
+    free = (address for address in map(addresses.node_address, range(1, 255)) if address not in taken)
+    found = next(free, None)
+    if found is None:
+        raise NoAddressError(f"site {addresses.name} has {len(taken)} nodes and no address for another; ask for fewer")
+    return found
 
 
 def register(store: Store, addresses: SiteAddresses, name: str, shape: Shape) -> Object:
-    """The Node of that name; made, with an address of its own, when there is none."""
+    """The Node of that name; made, with an address of its own, when there is none; NoAddressError."""
     with suppress(NotFound):
         return store.get(NODE, None, name)
     labels = {

@@ -68,7 +68,7 @@ class PodWorker:
 
     def begin(self) -> None:
         """Start the pod."""
-        self._scope.folder.mkdir(parents=True, exist_ok=True)
+        self._scope.temporary.mkdir(parents=True, exist_ok=True)
         identity = {"name": name_of(self.pod), "namespace": namespace_of(self.pod), "uid": self.uid}
         (self._scope.folder / IDENTITY).write_text(json.dumps(identity))
         self._publish()
@@ -113,6 +113,7 @@ class PodWorker:
                     [life]
                 )  # not awaited itself: cancelling this pod's life must not cancel the container's
                 if life.result() != 0:
+                    await self._stop_sidecars(self._scope.grace_seconds)
                     self._failed_init = container
                     self._publish()
                     return
@@ -121,8 +122,7 @@ class PodWorker:
             await asyncio.wait(lives)
             for life in lives:
                 life.result()
-            for container in self._inits:
-                await container.stop(self._scope.grace_seconds)
+            await self._stop_sidecars(self._scope.grace_seconds)
             self._publish()
         except asyncio.CancelledError:
             raise
@@ -147,15 +147,18 @@ class PodWorker:
                 self._mount_trouble = ""
                 return
 
+    async def _stop_sidecars(self, grace_seconds: float, *, hooks: bool = True) -> None:
+        sidecars = [container for container in self._inits if container.role == "sidecar"]
+        await asyncio.gather(*(container.stop(grace_seconds, hooks=hooks) for container in sidecars))
+
     async def _end(self, grace_seconds: float, *, hooks: bool) -> None:
         if self._life and not any(container.begun for container in self._mains):
             self._life.cancel()  # no further init container starts
         deadline = asyncio.get_running_loop().time() + grace_seconds
-        sidecars = [container for container in self._inits if container.role == "sidecar"]
-        others = [container for container in self.containers if container not in sidecars]
+        others = [container for container in self.containers if container.role != "sidecar"]
         await asyncio.gather(*(container.stop(grace_seconds, hooks=hooks) for container in others))
         remaining = max(0.0, deadline - asyncio.get_running_loop().time())
-        await asyncio.gather(*(container.stop(remaining, hooks=hooks) for container in reversed(sidecars)))
+        await self._stop_sidecars(remaining, hooks=hooks)
         if self._life:
             self._life.cancel()
             await asyncio.wait([self._life])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +56,16 @@ class Pace:
             int(probe.get("successThreshold") or 1),
             int(probe.get("failureThreshold") or 3),
         )
+
+
+async def answers(probe: Mapping[str, Any], target: Target) -> AsyncIterator[str | None]:
+    """What `ask` says, again and again: a period lies between the start of one question and that of the next."""
+    pace, loop = Pace.of(probe), asyncio.get_running_loop()
+    await asyncio.sleep(pace.initial_delay_seconds)
+    while True:
+        began = loop.time()
+        yield await ask(probe, target)
+        await asyncio.sleep(max(0.0, began + pace.period_seconds - loop.time()))
 
 
 async def ask(probe: Mapping[str, Any], target: Target) -> str | None:

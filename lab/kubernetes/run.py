@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from lab.process import parent_bound
+from lab.process import parent_binding_command, parent_bound
 
 POD_UID: Final = "TANDEM_POD_UID"
 """Environment variable that every process of a pod carries."""
@@ -87,17 +88,20 @@ class Run:
         marked = {**environment, POD_UID: pod_uid, RUN_ID: run_id}
         with contextlib.ExitStack() as stack:
             output = log if isinstance(log, int) else stack.enter_context(log.open("ab", buffering=0))
+            binding = parent_binding_command()
             try:
+                if binding:  # which would tell it in the container's log only
+                    _check_program(argv[0])
                 # the child dies with the thread that starts it: the loop's own, which lives as long as the kubelet
                 process = subprocess.Popen(
-                    list(argv),
+                    [*binding, *argv],
                     env=marked,
                     cwd=directory,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=parent_bound(),
+                    preexec_fn=None if binding else parent_bound(),
                 )
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 raise StartError(f'exec: "{argv[0]}" in {directory}: {error}') from error
@@ -163,6 +167,14 @@ class Run:
         number = -status if status < 0 else 0
         if not self._exit.done():
             self._exit.set_result(Exit(128 + number if number else status, number, self._started, datetime.now(UTC)))
+
+
+def _check_program(path: str) -> None:
+    """OSError, as executing it would raise, for what is no program."""
+    if not Path(path).exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    if Path(path).is_dir() or not os.access(path, os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def marked_processes(name: str, value: str | None = None) -> list[int]:

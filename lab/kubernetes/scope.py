@@ -49,6 +49,11 @@ class PodScope:
         """The pod's termination grace period."""
         return float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
 
+    @property
+    def temporary(self) -> Path:
+        """Where its processes leave temporary files; gone with the pod."""
+        return self.folder / "tmp"
+
     def log(self, container: str, restart: int) -> Path:
         """The log of one run."""
         return self.folder / "logs" / f"{container}.{restart}.log"
@@ -81,6 +86,7 @@ def prepare(spec: Mapping[str, Any], scope: PodScope, image: images.Image) -> Pr
     environment = {
         "LANG": "C.UTF-8",
         "HOME": str(scope.folder),
+        "TMPDIR": str(scope.temporary),
         "HOSTNAME": str(scope.pod["spec"].get("hostname") or name_of(scope.pod)),
         **resolved.environment,
         **{key: mounts.translate(value) for key, value in own.items()},

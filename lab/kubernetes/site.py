@@ -52,7 +52,7 @@ class Site:
         self.addresses = addresses
         self.home = home
         self.folder = lab_directory(home) / "sites" / addresses.name
-        self.store = Store(cluster_ips=addresses.cluster_ips())
+        self.store = Store(cluster_ips=addresses.cluster_ips(), service_network=addresses.service_network)
         self.kubelet = Kubelet(self.store, addresses, Folders(home, self.folder), back_off_seconds=back_off_seconds)
         self._controllers: list[Controller] = [
             kind(self.store)

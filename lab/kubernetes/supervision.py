@@ -45,7 +45,12 @@ class Supervision:
         self._changed = changed
         self._end = end
         self._target = probes.Target(spec, scope.placement.pod_ip, self.execute, scope.session)
+        self._judging = True
         self._task = asyncio.create_task(self._supervise(), name=f"probes of {spec['name']}")
+
+    def stop_judging(self) -> None:
+        """The run is being ended: until it has, only its readiness is asked."""
+        self._judging = False
 
     async def close(self) -> None:
         """Ask no more."""
@@ -112,9 +117,9 @@ class Supervision:
     async def _keeps_up(self, probe: Mapping[str, Any], which: str, *, until_good: bool) -> bool:
         """Ask until the run has to be ended, then False; with `until_good` until the first yes, then True."""
         pace, failures = probes.Pace.of(probe), 0
-        await asyncio.sleep(pace.initial_delay_seconds)
-        while True:
-            reason = await probes.ask(probe, self._target)
+        async for reason in probes.answers(probe, self._target):
+            if not self._judging:
+                break
             if reason is None:
                 failures = 0
                 if until_good:
@@ -124,14 +129,12 @@ class Supervision:
                 self._unhealthy(which, reason)
                 if failures >= pace.failure_threshold:
                     self._give_up(probe, which, reason)
-                    return False
-            await asyncio.sleep(pace.period_seconds)
+                    break
+        return False
 
     async def _follow_readiness(self, probe: Mapping[str, Any]) -> None:
         pace, streak, last = probes.Pace.of(probe), 0, False
-        await asyncio.sleep(pace.initial_delay_seconds)
-        while True:
-            reason = await probes.ask(probe, self._target)
+        async for reason in probes.answers(probe, self._target):
             good = reason is None
             streak, last = (streak + 1, good) if good == last else (1, good)
             if reason is not None:
@@ -139,7 +142,6 @@ class Supervision:
             if good != self.ready and streak >= (pace.success_threshold if good else pace.failure_threshold):
                 self.ready = good
                 self._changed()
-            await asyncio.sleep(pace.period_seconds)
 
     def _unhealthy(self, which: str, reason: str) -> None:
         message = f"{which.capitalize()} probe failed: container {self._spec['name']}: {reason}"
@@ -148,7 +150,6 @@ class Supervision:
     def _give_up(self, probe: Mapping[str, Any], which: str, reason: str) -> None:
         text = f"Container {self._spec['name']} failed {which} probe, will be restarted: {reason}"
         self._scope.recorder.normal(self._scope.pod, "Killing", text)
-        self.ready = False
         self._end(float(probe.get("terminationGracePeriodSeconds", self._scope.grace_seconds)))
 
     async def _hook(self, hook: Mapping[str, Any], seconds: float) -> str | None:

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lab.kubernetes.forwarder import Address
-from lab.topology import SiteAddresses
+from lab.topology import SiteAddresses, on_loopback
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -62,9 +62,12 @@ class TargetGroups:
 
     def _hosts(self, client: ElasticLoadBalancingv2Client, region: str, balancer: Any) -> list[str]:
         tags = client.describe_tags(ResourceArns=[balancer["LoadBalancerArn"]])["TagDescriptions"]
-        for tag in (each for description in tags for each in description["Tags"]):
-            if tag["Key"] == EDGE_ADDRESS_TAG:
-                return [tag["Value"]]
+        tagged = [tag["Value"] for description in tags for tag in description["Tags"] if tag["Key"] == EDGE_ADDRESS_TAG]
+        # nothing but this site's own addresses can be listened on here
+        hosts = tagged or self._public_addresses(region, balancer)
+        return [host for host in hosts if on_loopback(host) and host.startswith(f"{self._addresses.block}.")]
+
+    def _public_addresses(self, region: str, balancer: Any) -> list[str]:
         zones = balancer.get("AvailabilityZones") or []
         given = [address for zone in zones for address in zone.get("LoadBalancerAddresses") or []]
         hosts = [str(each["IpAddress"]) for each in given if each.get("IpAddress")]
@@ -74,8 +77,7 @@ class TargetGroups:
         if allocations:
             addresses: EC2Client = self._client("ec2", region)
             hosts += [each["PublicIp"] for each in addresses.describe_addresses(AllocationIds=allocations)["Addresses"]]
-        # nothing but this site's own addresses can be listened on here
-        return [host for host in hosts if host.startswith(f"{self._addresses.block}.")]
+        return hosts
 
     def _client(self, service: Any, region: str) -> Any:
         if (service, region) not in self._clients:

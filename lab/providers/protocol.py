@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
@@ -58,6 +59,25 @@ def old_and_new(request: Any) -> tuple[dict[str, Any], dict[str, Any], values.Pr
     if request.HasField("old_inputs"):
         return state, values.read(request.old_inputs).value, new
     raise ProviderError(f"{request.urn}: the engine sends no old inputs; the lab needs one that does")
+
+
+def discreet(failures: Iterable[Failure], given: values.Properties) -> list[Failure]:
+    """The failures with what is secret in the inputs left out; engines print them as they are."""
+    return [Failure(failure.property, _discreet(failure, given)) for failure in failures]
+
+
+def _discreet(failure: Failure, given: values.Properties) -> str:
+    secret: set[str] = set()
+    for path in given.secrets:
+        name = values.dotted(path)
+        if any(longer.startswith((f"{shorter}.", f"{shorter}[")) or longer == shorter
+               for longer, shorter in ((failure.property, name), (name, failure.property))):  # fmt: skip
+            for leaf in values.leaves(values.at(given.value, path)):
+                secret |= {repr(leaf), str(leaf), json.dumps(leaf)} - {"", "''", '""'}
+    if not secret:
+        return failure.reason
+    longest_first = sorted(secret, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), "[secret]", failure.reason)
 
 
 def failures_message(failures: Iterable[Failure]) -> list[Any]:

@@ -23,6 +23,7 @@ from lab.providers.package import Limits, Package, Subject
 from lab.providers.protocol import (
     abort_half_made,
     difference_message,
+    discreet,
     failures_message,
     guarded,
     old_and_new,
@@ -33,8 +34,8 @@ from lab.topology import Topology
 
 SDKS: Final = ("pulumi-aws", "pulumi-kubernetes")
 WORKERS: Final = 32
-CONNECTIONS_KEPT: Final = 1024
-"""Provider instances remembered; the oldest is forgotten first, long after its engine has gone."""
+CONNECTIONS_KEPT: Final = 64
+"""Provider instances remembered; the one unused for longest is forgotten first, long after its engine has gone."""
 
 
 def serve(port: int, topology: Topology) -> grpc.Server:
@@ -148,7 +149,8 @@ class Providers(provider_pb2_grpc.ResourceProviderServicer):
             package = self._instance(subject.type, context)
             checked = package.check(subject, values.read(request.olds).value, news.value, request.randomSeed)
             inputs = values.write(checked.inputs, news.secrets)
-            return provider_pb2.CheckResponse(inputs=inputs, failures=failures_message(checked.failures))
+            failures = failures_message(discreet(checked.failures, news))
+            return provider_pb2.CheckResponse(inputs=inputs, failures=failures)
 
         return guarded(context, request.urn, answer)
 
@@ -234,6 +236,8 @@ class Providers(provider_pb2_grpc.ResourceProviderServicer):
             raise NotInLabError(f"{token}: the lab implements the packages {', '.join(self._packages)} only")
         with self._lock:
             found = self._instances.get((context.peer(), name))
+            if found is not None:
+                self._instances.move_to_end((context.peer(), name))
         if found is None:
             raise ProviderError(f"{token}: this connection has no configured {name} provider: call Configure first")
         return found

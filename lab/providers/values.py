@@ -5,7 +5,7 @@ A path is a tuple of keys and indexes. What was secret in the inputs is secret i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -70,6 +70,33 @@ def write(value: dict[str, Any], secrets: Iterable[Path] = ()) -> struct_pb2.Str
     for key, item in value.items():
         struct.fields[key].CopyFrom(_write(item, (key,), marked))
     return struct
+
+
+def dotted(path: Path) -> str:
+    """A path as failures and differences name it."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Every single value within a value, itself if it holds no others."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    elif value is not None and value is not UNKNOWN:
+        yield value
+
+
+def at(value: Any, path: Path) -> Any:
+    """What lies under a path; None when nothing does."""
+    for step in path:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
 
 
 def is_known(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any, Final
 
 from lab.kubernetes.api import defaults, kinds, quota, rules
@@ -177,8 +178,12 @@ def _allocate_address(store: Store, service: Object, *, dry_run: bool) -> None:
         return
     taken = {str(entry["spec"].get("clusterIP")) for entry in store.table.of_kind(kinds.SERVICE)}
     asked = spec.get("clusterIP")
+    rule = ""
     if asked and asked != "None" and asked in taken:
         rule = "failed to allocate IP: provided IP is already allocated"
+    elif asked and asked != "None" and not _within(asked, store.service_network):
+        rule = f"failed to allocate IP {asked}: the range of valid IPs is {store.service_network}"
+    if rule:
         cause = Cause("spec.clusterIPs", "FieldValueInvalid", f'Invalid value: ["{asked}"]: {rule}')
         raise Invalid.of(kinds.SERVICE, name_of(service), [cause])
     if not asked and store.cluster_ips is not None:
@@ -191,6 +196,13 @@ def _allocate_address(store: Store, service: Object, *, dry_run: bool) -> None:
         spec["clusterIPs"] = [asked]
 
 
+def _within(address: str, network: IPv4Network) -> bool:
+    try:
+        return IPv4Address(address) in network
+    except ValueError:
+        return False
+
+
 def _keep_address(store: Store, before: Object, after: Object) -> None:
     """An update that does not say the address keeps it."""
     old, new = before["spec"], after.setdefault("spec", {})
@@ -199,11 +211,11 @@ def _keep_address(store: Store, before: Object, after: Object) -> None:
     for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"):
         if key in old and not new.get(key):
             new[key] = clone(old[key])
-    if new.get("clusterIP"):
-        new["clusterIPs"] = [new["clusterIP"]]
-    elif old.get("type") == "ExternalName":
-        after["spec"].setdefault("type", "ClusterIP")
+    if not old.get("clusterIP"):
+        new.setdefault("type", "ClusterIP")
         _allocate_address(store, after, dry_run=False)
+    elif new.get("clusterIP"):
+        new["clusterIPs"] = [new["clusterIP"]]
 
 
 def _quality(spec: dict[str, Any]) -> str:

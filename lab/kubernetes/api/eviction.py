@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from lab.kubernetes.api.errors import BadRequest, Cause, Conflict, TooManyRequests
-from lab.kubernetes.api.kinds import POD, POD_DISRUPTION_BUDGET
-from lab.kubernetes.api.objects import Object, labels_of, name_of, terminating
+from lab.kubernetes.api.kinds import DEPLOYMENT, POD, POD_DISRUPTION_BUDGET, REPLICA_SET
+from lab.kubernetes.api.objects import Object, labels_of, name_of, namespace_of, terminating, uid_of
 from lab.kubernetes.api.selectors import matches_selector
 from lab.kubernetes.api.store import Store
+
+_SCALED: Final = {kind.kind: kind for kind in (REPLICA_SET, DEPLOYMENT)}
+"""Controllers that say how many pods they want."""
 
 
 def _ready(pod: Object) -> bool:
@@ -22,6 +25,20 @@ def _amount(value: Any, total: int) -> int:
     return math.ceil(total * int(text.removesuffix("%")) / 100) if text.endswith("%") else int(text)
 
 
+def _wanted_by(store: Store, obj: Object) -> Object:
+    """The topmost controller of a pod that says how many it wants; the pod itself where there is none."""
+    references = obj["metadata"].get("ownerReferences") or ()
+    owner = next((each for each in references if each.get("controller") and each["kind"] in _SCALED), None)
+    found = owner and store.table.find(_SCALED[owner["kind"]], namespace_of(obj), owner["name"])
+    return _wanted_by(store, found) if owner and found and uid_of(found) == owner["uid"] else obj
+
+
+def _expected(store: Store, pods: list[Object]) -> int:
+    """As many as the pods' controllers want, whatever of it there is; a pod without a number counts for itself."""
+    wanting = {uid_of(found): found for found in (_wanted_by(store, pod) for pod in pods)}
+    return sum(int(found["spec"].get("replicas", 1)) for found in wanting.values())
+
+
 def allowed(store: Store, budget: Object) -> int:
     """How many of the budget's pods may go now."""
     spec = budget.get("spec") or {}
@@ -31,7 +48,7 @@ def allowed(store: Store, budget: Object) -> int:
         for pod in store.table.of_kind(POD, budget["metadata"]["namespace"])
         if matches_selector(selector, labels_of(pod))
     ]
-    expected = len([pod for pod in pods if not terminating(pod)])
+    expected = _expected(store, pods)
     if "maxUnavailable" in spec:
         wanted = expected - _amount(spec["maxUnavailable"], expected)
     else:

@@ -112,6 +112,6 @@ async def _pod_log(request: web.Request, target: Target) -> web.StreamResponse:
     chosen = container or names[0]
     logs = request.app[CONTEXT].pod_logs
     if flag(query, "follow"):
-        return await follow(request, store, namespace, name, lambda: logs(namespace, name, chosen, False, tail))
+        return await follow(request, store, namespace, name, lambda: logs(namespace, name, chosen, False, None), tail)
     text = logs(namespace, name, chosen, flag(query, "previous"), tail)
     return web.Response(body=text if limit is None else text[:limit], content_type="text/plain")

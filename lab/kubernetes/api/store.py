@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from typing import Any
 
 from lab.kubernetes.api import admission, deletion, ownership, patching, scale
@@ -29,6 +30,7 @@ from lab.kubernetes.api.patching import PatchType
 from lab.kubernetes.api.schema import UnknownFields
 from lab.kubernetes.api.selectors import field_matcher, label_matcher
 from lab.kubernetes.api.table import Table
+from lab.topology import LOOPBACK
 
 __all__ = ["Event", "PatchType", "Store", "Watch"]
 
@@ -40,7 +42,7 @@ class Store:
     """Objects of one cluster, created, changed, deleted and watched by the API's rules.
 
     `cluster_ips` gives every Service that wants one its address on creation, as a real API server does; without it the
-    address stays empty and may be set once.
+    address stays empty and may be set once. An address a Service asks for has to lie in `service_network`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Store:
         history_limit: int = 1024,
         first_version: int | None = None,
         cluster_ips: Iterator[str] | None = None,
+        service_network: IPv4Network = LOOPBACK,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         # starts at the wall clock, so that versions of an earlier life of this server are told that they are too old
@@ -57,6 +60,7 @@ class Store:
         self.kinds = kinds
         self.table = Table(kinds, version=version, history_limit=history_limit)
         self.cluster_ips = cluster_ips
+        self.service_network = service_network
         self.clock = clock
         self._owners: dict[str, Owners] = {}
         admission.bootstrap(self)

@@ -63,14 +63,15 @@ async def watch(request: web.Request, start: Callable[[], Watch], *, bookmarks: 
 
 
 async def follow(
-    request: web.Request, store: Store, namespace: str, name: str, read: Callable[[], bytes]
+    request: web.Request, store: Store, namespace: str, name: str, read: Callable[[], bytes], tail: int | None
 ) -> web.StreamResponse:
-    """The log so far and what is added to it, until the pod is done or the client leaves."""
+    """The log so far, or its last `tail` lines, and what is added to it, until the pod is done or the client leaves."""
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     response.enable_chunked_encoding()
     sent = read()
     await response.prepare(request)
-    if sent and not await _write(request, response, sent):
+    first = sent if tail is None else b"".join(sent.splitlines(keepends=True)[-tail:] if tail else [])
+    if first and not await _write(request, response, first):
         return response
     while True:
         done = _finished(store, namespace, name)

@@ -27,7 +27,11 @@ _CONFIG: Final = Config(
     retries={"max_attempts": 2, "mode": "standard"},
     proxies={},
     s3={"addressing_style": "path"},
+    max_pool_connections=32,
 )
+_clients: Final[dict[tuple[str, ...], Any]] = {}
+"""Clients of the whole process, by all that tells them apart; they are safe to share between threads."""
+_connecting: Final = threading.Lock()
 
 
 class Cloud:
@@ -42,18 +46,10 @@ class Cloud:
         self.default_tags: dict[str, str] = dict((settings.get("defaultTags") or {}).get("tags") or {})
         self._endpoints = _endpoints(settings)
         self._key = (settings.get("accessKey") or "lab", settings.get("secretKey") or "lab")
-        self._clients: dict[str, Any] = {}
         self._account = ""
-        self._lock = threading.Lock()
 
     def client(self, service: str) -> Any:
         """The service's client; ProviderError when the provider names no endpoint for it."""
-        with self._lock:
-            if service not in self._clients:
-                self._clients[service] = self._connect(service)
-            return self._clients[service]
-
-    def _connect(self, service: str) -> Any:
         names = _SERVICES.get(service, (service,))
         endpoint = next((self._endpoints[name] for name in names if name in self._endpoints), None)
         if endpoint is None:
@@ -61,10 +57,7 @@ class Cloud:
                 f"the aws provider names no endpoint for {service}; the lab never calls AWS itself:"
                 f" add {names[0]!r} to the provider's endpoints"
             )
-        access_key, secret_key = self._key
-        session = boto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=self.region)
-        connect: Any = session.client  # the stubs know literal service names only
-        return connect(service, endpoint_url=endpoint, config=_CONFIG)
+        return _connected(service, self.region, endpoint, *self._key)
 
     @property
     def account(self) -> str:
@@ -81,6 +74,17 @@ class Cloud:
     def all_tags(self, tags: Mapping[str, Any] | None) -> dict[str, Any]:
         """A resource's tags with the provider's default tags under them."""
         return {**self.default_tags, **(tags or {})}
+
+
+def _connected(service: str, region: str, endpoint: str, access_key: str, secret_key: str) -> Any:
+    """The client that is there already, or a new one: each costs megabytes and lasts as long as the process."""
+    key = (service, region, endpoint, access_key, secret_key)
+    with _connecting:
+        if key not in _clients:
+            session = boto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region)
+            connect: Any = session.client  # the stubs know literal service names only
+            _clients[key] = connect(service, endpoint_url=endpoint, config=_CONFIG)
+        return _clients[key]
 
 
 def check_settings(settings: Mapping[str, Any]) -> list[Failure]:

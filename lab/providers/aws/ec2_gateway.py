@@ -19,6 +19,7 @@ class InternetGateway(Ec2Type):
     type_name = "aws:ec2/internetGateway:InternetGateway"
     describe = ("describe_internet_gateways", "InternetGatewayIds", "InternetGateways")
     replace_on = ("region",)
+    in_place = ("vpcId",)
     blank: ClassVar = {"vpcId": ""}
 
     def create(self, cloud: Cloud, inputs: dict[str, Any], tags: dict[str, str]) -> str:

@@ -55,6 +55,16 @@ class LaunchTemplate(Ec2Type):
     describe = ("describe_launch_templates", "LaunchTemplateIds", "LaunchTemplates")
     naming = Naming(longest=125, instead=("namePrefix",))
     replace_on = ("name", "namePrefix", "region")
+    in_place = (
+        *_SCALARS,
+        *(f"{name}.{field}" for name, fields in _RECORDED.items() for field in fields),
+        *_RECORDED,
+        "blockDeviceMappings",
+        "tagSpecifications",
+        "description",
+        "defaultVersion",
+        "updateDefaultVersion",
+    )
     blank: ClassVar = {
         "namePrefix": "",
         "metadataOptions": {

@@ -20,6 +20,8 @@ class Vpc(Ec2Type):
     describe = ("describe_vpcs", "VpcIds", "Vpcs")
     defaults: ClassVar = {"enableDnsSupport": True, "instanceTenancy": "default"}
     replace_on = ("cidrBlock", "ipv4IpamPoolId", "ipv4NetmaskLength", "region")
+    in_place = ("enableDnsSupport", "enableDnsHostnames")
+    lasting = ("enableDnsHostnames",)
     blank: ClassVar = {
         "ipv6AssociationId": "",
         "ipv6CidrBlock": "",
@@ -85,6 +87,7 @@ class Subnet(Ec2Type):
     describe = ("describe_subnets", "SubnetIds", "Subnets")
     defaults: ClassVar = {"mapPublicIpOnLaunch": False, "assignIpv6AddressOnCreation": False}
     replace_on = ("vpcId", "cidrBlock", "availabilityZone", "availabilityZoneId", "outpostArn", "ipv6Native", "region")
+    in_place = ("mapPublicIpOnLaunch",)
     delete_first = True  # the new one would overlap the old one's addresses
     blank: ClassVar = {
         "ipv6CidrBlock": "",

@@ -33,6 +33,7 @@ class RouteTable(Ec2Type):
     type_name = "aws:ec2/routeTable:RouteTable"
     describe = ("describe_route_tables", "RouteTableIds", "RouteTables")
     replace_on = ("vpcId", "region")
+    in_place = ("routes",)
     unordered = frozenset({"routes"})
     blank: ClassVar = {"propagatingVgws": []}
 
@@ -91,6 +92,7 @@ class Route(AwsType):
         "destinationPrefixListId",
         "region",
     )
+    in_place = tuple(_TARGETS)
     delete_first = True  # old and new may share table and destination
     blank: ClassVar = {"instanceId": "", "instanceOwnerId": "", "networkInterfaceId": ""}
 
@@ -164,6 +166,7 @@ class SecurityGroup(Ec2Type):
     naming = Naming(longest=255, instead=("namePrefix",))
     defaults: ClassVar = {"description": "Managed by Pulumi", "revokeRulesOnDelete": False}
     replace_on = ("name", "namePrefix", "description", "vpcId", "region")
+    in_place = ("ingress", "egress", "revokeRulesOnDelete")
     unordered = frozenset({"ingress", "egress"})
     blank: ClassVar = {"namePrefix": "", "ingress": [], "egress": []}
 

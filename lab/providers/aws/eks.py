@@ -19,6 +19,13 @@ from lab.providers.naming import Naming
 GONE: Final = {"ResourceNotFoundException"}
 _CERTIFICATE_AUTHORITY: Final = base64.b64encode(b"the lab's Kubernetes APIs speak plain HTTP\n").decode()
 _LOG_TYPES: Final = ("api", "audit", "authenticator", "controllerManager", "scheduler")
+_NETWORK: Final = (
+    "subnetIds",
+    "securityGroupIds",
+    "endpointPrivateAccess",
+    "endpointPublicAccess",
+    "publicAccessCidrs",
+)
 
 
 class Cluster(AwsType):
@@ -38,6 +45,8 @@ class Cluster(AwsType):
         "outpostConfig",
         "region",
     )
+    in_place = (*(f"vpcConfig.{name}" for name in _NETWORK), "enabledClusterLogTypes")
+    lasting = tuple(f"vpcConfig.{name}" for name in _NETWORK)
     unordered = frozenset({"enabledClusterLogTypes"})
     blank: ClassVar = {
         "clusterId": "",
@@ -128,11 +137,6 @@ class Cluster(AwsType):
         }
 
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        if old.get("version") != new.get("version"):
-            raise ProviderError(
-                f"cluster {identity}: version changes from {old.get('version')} to {new.get('version')}; moto upgrades"
-                " no cluster in place: bring the lab up anew (tandem lab down, tandem lab up)"
-            )
         client = cloud.client("eks")
         if old.get("vpcConfig") != new.get("vpcConfig"):
             client.update_cluster_config(name=identity, resourcesVpcConfig=_network(new))
@@ -160,15 +164,6 @@ class Cluster(AwsType):
             return ""
         found = cloud.client("ec2").describe_subnets(SubnetIds=subnets[:1])["Subnets"]
         return str(found[0]["VpcId"]) if found else ""
-
-
-_NETWORK: Final = (
-    "subnetIds",
-    "securityGroupIds",
-    "endpointPrivateAccess",
-    "endpointPublicAccess",
-    "publicAccessCidrs",
-)
 
 
 def _network(inputs: dict[str, Any]) -> dict[str, Any]:

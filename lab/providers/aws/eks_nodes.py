@@ -39,6 +39,7 @@ class NodeGroup(AwsType):
         "remoteAccess",
         "region",
     )
+    in_place = ("scalingConfig", "labels", "taints", "forceUpdateVersion")
     unordered = frozenset({"subnetIds", "taints"})
     blank: ClassVar = {"nodeGroupNamePrefix": "", "nodeRepairConfig": {}, "releaseVersion": ""}
 

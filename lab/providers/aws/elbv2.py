@@ -70,6 +70,8 @@ class LoadBalancer(ElbType):
     listing = ("describe_load_balancers", "LoadBalancerArns", "LoadBalancers", "LoadBalancerArn")
     defaults: ClassVar = {"internal": False, "loadBalancerType": "application", "enableDeletionProtection": False}
     replace_on = ("name", "namePrefix", "internal", "loadBalancerType", "customerOwnedIpv4Pool", "region")
+    in_place = ("enableDeletionProtection", "enableCrossZoneLoadBalancing", "subnets", "subnetMappings")
+    lasting = ("enableCrossZoneLoadBalancing",)
     unordered = frozenset({"subnets", "securityGroups", "subnetMappings"})
     blank: ClassVar = {
         "enablePrefixForIpv6SourceNat": "off",

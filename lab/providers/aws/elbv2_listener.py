@@ -14,6 +14,16 @@ from lab.providers.errors import Failure
 
 _NLB_PROTOCOLS: Final = ("TCP", "UDP", "TLS", "TCP_UDP")
 _ALB_PROTOCOLS: Final = ("HTTP", "HTTPS")
+_HEALTH_CHECK: Final = {
+    "enabled": "HealthCheckEnabled",
+    "protocol": "HealthCheckProtocol",
+    "port": "HealthCheckPort",
+    "path": "HealthCheckPath",
+    "interval": "HealthCheckIntervalSeconds",
+    "timeout": "HealthCheckTimeoutSeconds",
+    "healthyThreshold": "HealthyThresholdCount",
+    "unhealthyThreshold": "UnhealthyThresholdCount",
+}
 
 
 class TargetGroup(ElbType):
@@ -29,6 +39,8 @@ class TargetGroup(ElbType):
         "targetType": "instance",
     }
     replace_on = ("name", "namePrefix", "port", "protocol", "protocolVersion", "targetType", "vpcId", "ipAddressType")
+    in_place = ("deregistrationDelay", "healthCheck")
+    lasting = ("healthCheck", "healthCheck.matcher", *(f"healthCheck.{name}" for name in _HEALTH_CHECK))
     blank: ClassVar = {
         "connectionTermination": False,
         "ipAddressType": "ipv4",
@@ -120,6 +132,7 @@ class Listener(ElbType):
     naming = None
     listing = ("describe_listeners", "ListenerArns", "Listeners", "ListenerArn")
     replace_on = ("loadBalancerArn", "region")
+    in_place = ("port", "protocol", "defaultActions")
     delete_first = True  # a port has one listener
 
     @property
@@ -173,17 +186,8 @@ class Listener(ElbType):
 
 
 def _health_check(inputs: dict[str, Any]) -> dict[str, Any]:
-    names = {
-        "protocol": "HealthCheckProtocol",
-        "port": "HealthCheckPort",
-        "path": "HealthCheckPath",
-        "interval": "HealthCheckIntervalSeconds",
-        "timeout": "HealthCheckTimeoutSeconds",
-        "healthyThreshold": "HealthyThresholdCount",
-        "unhealthyThreshold": "UnhealthyThresholdCount",
-    }
     given = inputs.get("healthCheck") or {}
-    wire = {wire: given[name] for name, wire in names.items() if given.get(name) is not None}
+    wire = {wire: given[name] for name, wire in _HEALTH_CHECK.items() if given.get(name) is not None}
     if given.get("matcher"):
         wire["Matcher"] = {"HttpCode": given["matcher"]}
     return wire

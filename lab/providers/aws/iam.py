@@ -26,6 +26,13 @@ class Role(AwsType):
     naming = Naming(longest=64, instead=("namePrefix",))
     defaults: ClassVar = {"forceDetachPolicies": False, "maxSessionDuration": 3600, "path": "/"}
     replace_on = ("name", "namePrefix", "path")
+    in_place = (
+        "assumeRolePolicy",
+        "description",
+        "forceDetachPolicies",
+        "maxSessionDuration",
+        "permissionsBoundary",
+    )
     documents = frozenset({"assumeRolePolicy"})
     blank: ClassVar = {"namePrefix": "", "inlinePolicies": []}
 
@@ -82,6 +89,11 @@ class Role(AwsType):
         iam.update_role(
             RoleName=identity, Description=new.get("description") or "", MaxSessionDuration=new["maxSessionDuration"]
         )
+        boundary = new.get("permissionsBoundary")
+        if boundary and boundary != old.get("permissionsBoundary"):
+            iam.put_role_permissions_boundary(RoleName=identity, PermissionsBoundary=boundary)
+        elif old.get("permissionsBoundary") and not boundary:
+            iam.delete_role_permissions_boundary(RoleName=identity)
 
     def tag(self, cloud: Cloud, identity: str, tags: dict[str, str], removed: list[str]) -> None:
         iam = cloud.client("iam")

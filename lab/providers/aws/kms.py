@@ -30,6 +30,15 @@ class Key(AwsType):
         "bypassPolicyLockoutSafetyCheck": False,
     }
     replace_on = ("customerMasterKeySpec", "keyUsage", "multiRegion", "customKeyStoreId", "xksKeyId", "region")
+    in_place = (
+        "description",
+        "policy",
+        "enableKeyRotation",
+        "isEnabled",
+        "deletionWindowInDays",
+        "bypassPolicyLockoutSafetyCheck",
+    )
+    lasting = ("policy",)
     documents = frozenset({"policy"})
     blank: ClassVar = {"rotationPeriodInDays": 0}
 
@@ -119,6 +128,7 @@ class Alias(AwsType):
     type_name = "aws:kms/alias:Alias"
     naming = Naming(longest=256, prefix="alias/", instead=("namePrefix",))
     replace_on = ("name", "namePrefix", "region")
+    in_place = ("targetKeyId",)
     blank: ClassVar = {"namePrefix": ""}
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:

@@ -157,6 +157,12 @@ class AwsPackage:
     ) -> dict[str, Any]:
         kind = _type_of(subject)
         self._mention(subject, identity)
+        refusals = "; ".join(kind.refuse_update(old, new))
+        if refusals:
+            raise NotInLabError(
+                f"{subject.urn}: {refusals}: undo the change, give the resource another name,"
+                " or bring the lab up anew (tandem lab down, tandem lab up)"
+            )
         if preview:
             kept = {name: value for name, value in state.items() if name not in kind.schema.properties or name in new}
             planned = kind.planned(self.cloud, new)

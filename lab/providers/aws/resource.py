@@ -32,6 +32,10 @@ class AwsType:
     """Inputs the real provider fills in."""
     replace_on: ClassVar[tuple[str, ...]] = ()
     """Properties that cannot be changed in place."""
+    in_place: ClassVar[tuple[str, ...]] = ()
+    """Properties that `update` changes, beside tags; a change of any other is refused."""
+    lasting: ClassVar[tuple[str, ...]] = ()
+    """Those of them that can be changed and not taken away."""
     delete_first: ClassVar[bool] = False
     """Whether a replacement needs the old one gone, because both would have one identity."""
     unordered: ClassVar[frozenset[str]] = frozenset()
@@ -73,6 +77,18 @@ class AwsType:
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         """Change it in place; tags are done by `tag`."""
         raise NotImplementedError
+
+    def refuse_update(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+        """Why the change cannot be made in place, property by property; UNKNOWN values may be the same as before."""
+        tags = ("tags", "tagsAll") if self.tagged else ()
+        changes = compare(self.canonical(old), self.canonical(new))
+        for path, change in changes.items():
+            if not is_known(new.get(path.partition(".")[0].partition("[")[0])):
+                continue
+            if not any(falls_under(path, rule) for rule in (*self.in_place, *tags)):
+                yield f"{path} changes, and the lab changes only {', '.join(self.in_place + tags) or 'nothing'} in place"
+            elif change is Change.DELETE and path in self.lasting:
+                yield f"{path} is taken away, which changes nothing here; say what it shall be"
 
     def tag(self, cloud: Cloud, identity: str, tags: dict[str, str], removed: list[str]) -> None:
         """Set tags and remove others."""

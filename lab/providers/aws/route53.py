@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 from botocore.exceptions import ClientError
 
+from lab.aws.route53_rules import CHECK_TYPES, ENDPOINT_TYPES, HOST_NAME
 from lab.providers.aws.cloud import MARKER_TAG, Cloud, code_of, from_tag_list, to_tag_list
 from lab.providers.aws.resource import AwsType
 from lab.providers.aws.rules import between, known, matches, one_of
@@ -20,17 +21,6 @@ from lab.providers.values import UNKNOWN
 
 HOSTED_ZONE_GONE: Final = {"NoSuchHostedZone"}
 HEALTH_CHECK_GONE: Final = {"NoSuchHealthCheck"}
-HEALTH_CHECK_TYPES: Final = (
-    "HTTP",
-    "HTTPS",
-    "HTTP_STR_MATCH",
-    "HTTPS_STR_MATCH",
-    "TCP",
-    "CALCULATED",
-    "CLOUDWATCH_METRIC",
-    "RECOVERY_CONTROL",
-)
-_ENDPOINT_TYPES: Final = HEALTH_CHECK_TYPES[:5]
 _WIRE: Final = {
     "ipAddress": "IPAddress",
     "port": "Port",
@@ -47,11 +37,18 @@ _WIRE: Final = {
     "childHealthchecks": "ChildHealthChecks",
     "enableSni": "EnableSNI",
     "regions": "Regions",
-    "insufficientDataHealthStatus": "InsufficientDataHealthStatus",
-    "routingControlArn": "RoutingControlArn",
 }
 """Properties of a health check -> their names in the API."""
-_FIXED_AFTER_CREATE: Final = ("type", "requestInterval", "measureLatency", "routingControlArn")
+_FIXED_AFTER_CREATE: Final = ("type", "requestInterval", "measureLatency")
+_CHANGEABLE: Final = tuple(name for name in _WIRE if name not in _FIXED_AFTER_CREATE)
+_RESETTABLE: Final = ("resourcePath", "fqdn", "regions", "childHealthchecks")
+_ELSEWHERE: Final = (
+    "cloudwatchAlarmName",
+    "cloudwatchAlarmRegion",
+    "insufficientDataHealthStatus",
+    "routingControlArn",
+)
+"""Properties of the types of health check that the lab's prober does not run."""
 
 
 class Zone(AwsType):
@@ -140,16 +137,21 @@ class HealthCheck(AwsType):
     type_name = "aws:route53/healthCheck:HealthCheck"
     defaults: ClassVar = {"disabled": False, "invertHealthcheck": False, "measureLatency": False}
     replace_on = (*_FIXED_AFTER_CREATE, "referenceName")
+    in_place = (*_CHANGEABLE, "triggers")
+    lasting = ("ipAddress", "searchString")
     unordered = frozenset({"regions", "childHealthchecks"})
     blank: ClassVar = {"regions": [], "triggers": {}, "enableSni": False}
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
-        yield from one_of(inputs, "type", *HEALTH_CHECK_TYPES)
+        yield from one_of(inputs, "type", *CHECK_TYPES)
+        for name in _ELSEWHERE:
+            if inputs.get(name) is not None:
+                yield Failure(name, f"{name} is set; the lab's prober runs {', '.join(CHECK_TYPES)} only: remove it")
         yield from one_of(inputs, "requestInterval", 10, 30)
         yield from between(inputs, "failureThreshold", 1, 10)
         yield from between(inputs, "port", 1, 65535)
         yield from between(inputs, "childHealthThreshold", 0, 256)
-        yield from one_of(inputs, "insufficientDataHealthStatus", "Healthy", "Unhealthy", "LastKnownStatus")
+        yield from matches(inputs, "fqdn", HOST_NAME, "host names are letters, digits, - and _ between single dots")
         yield from matches(inputs, "resourcePath", r"/.{0,254}", "paths begin with / and have at most 255 characters")
         yield from _endpoint_rules(inputs)
         yield from _search_rules(inputs)
@@ -157,13 +159,8 @@ class HealthCheck(AwsType):
 
     def create(self, cloud: Cloud, inputs: dict[str, Any], tags: dict[str, str]) -> str:
         config = {wire: inputs[name] for name, wire in _WIRE.items() if inputs.get(name) is not None}
-        if inputs["type"] in _ENDPOINT_TYPES:
+        if inputs["type"] in ENDPOINT_TYPES:
             config.setdefault("FailureThreshold", 3)
-        if inputs.get("cloudwatchAlarmName"):
-            config["AlarmIdentifier"] = {
-                "Name": inputs["cloudwatchAlarmName"],
-                "Region": inputs.get("cloudwatchAlarmRegion") or cloud.region,
-            }
         reference = f"{inputs.get('referenceName') or 'lab'}-{uuid.uuid4()}"[:64]
         answer = cloud.client("route53").create_health_check(CallerReference=reference, HealthCheckConfig=config)
         identity: str = answer["HealthCheck"]["Id"]
@@ -175,7 +172,7 @@ class HealthCheck(AwsType):
         if config is None:
             return None
         live = {name: config[wire] for name, wire in _WIRE.items() if config.get(wire) not in (None, [], "")}
-        if config["Type"] not in _ENDPOINT_TYPES:
+        if config["Type"] not in ENDPOINT_TYPES:
             live["failureThreshold"] = live.get("failureThreshold", 0)
         return {
             **live,
@@ -184,11 +181,12 @@ class HealthCheck(AwsType):
         }
 
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        changed = {
-            wire: new[name]
-            for name, wire in _WIRE.items()
-            if name not in _FIXED_AFTER_CREATE and new.get(name) is not None
-        }
+        changed = {_WIRE[name]: new[name] for name in _CHANGEABLE if new.get(name) is not None}
+        gone = [name for name in _CHANGEABLE if old.get(name) not in (None, []) and new.get(name) in (None, [])]
+        changed |= {_WIRE[name]: value for name, value in _defaults(new["type"]).items() if name in gone}
+        reset = [_WIRE[name] for name in _RESETTABLE if name in gone]
+        if reset:  # what an update does not name stays
+            changed = {wire: value for wire, value in changed.items() if wire not in reset} | {"ResetElements": reset}
         cloud.client("route53").update_health_check(HealthCheckId=identity, **changed)
 
     def tag(self, cloud: Cloud, identity: str, tags: dict[str, str], removed: list[str]) -> None:
@@ -205,6 +203,12 @@ class HealthCheck(AwsType):
         for page in cloud.client("route53").get_paginator("list_health_checks").paginate():
             for check in page["HealthChecks"]:
                 yield check["Id"], _tags(cloud, "healthcheck", check["Id"]).get(MARKER_TAG)
+
+
+def _defaults(kind: str) -> dict[str, Any]:
+    """What a property that the program no longer gives is set to."""
+    secure = kind.startswith("HTTPS")
+    return {"port": 443 if secure else 80, "failureThreshold": 3, "enableSni": secure, "childHealthThreshold": 0}
 
 
 def health_check(cloud: Cloud, identity: str) -> dict[str, Any] | None:
@@ -226,7 +230,7 @@ def _endpoint_rules(inputs: dict[str, Any]) -> Iterator[Failure]:
             ipaddress.ip_address(str(address))
         except ValueError:
             yield Failure("ipAddress", f"ipAddress is {address!r}; it has to be an IP address: use fqdn for a name")
-    if kind in _ENDPOINT_TYPES and not address and not fqdn:
+    if kind in ENDPOINT_TYPES and not address and not fqdn:
         yield Failure("ipAddress", f"a {kind} check names no endpoint; it needs ipAddress or fqdn: give one of them")
     if kind == "TCP" and inputs.get("resourcePath"):
         yield Failure("resourcePath", "resourcePath is set on a TCP check; it asks for no path: remove it")

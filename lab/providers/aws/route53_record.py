@@ -4,34 +4,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
 from botocore.exceptions import ClientError
 
+from lab.aws.route53_rules import RECORD_TYPES, is_address, is_load_balancer
 from lab.providers.aws.cloud import Cloud, code_of
 from lab.providers.aws.resource import AwsType
 from lab.providers.aws.route53 import HOSTED_ZONE_GONE, health_check
 from lab.providers.aws.rules import at_least, between, known, one_of
 from lab.providers.errors import Failure, ProviderError
 
-RECORD_TYPES: Final = (
-    "A",
-    "AAAA",
-    "CAA",
-    "CNAME",
-    "DS",
-    "HTTPS",
-    "MX",
-    "NAPTR",
-    "NS",
-    "PTR",
-    "SOA",
-    "SPF",
-    "SRV",
-    "TXT",
-)
 _POLICIES: Final = (
     "weightedRoutingPolicies",
     "failoverRoutingPolicies",
@@ -41,7 +25,6 @@ _POLICIES: Final = (
     "cidrRoutingPolicy",
     "multivalueAnswerRoutingPolicy",
 )
-_ACTED_ON: Final = ("weightedRoutingPolicies", "failoverRoutingPolicies", "multivalueAnswerRoutingPolicy")
 
 
 class Record(AwsType):
@@ -49,6 +32,7 @@ class Record(AwsType):
 
     type_name = "aws:route53/record:Record"
     replace_on = ("zoneId", "name", "type", "setIdentifier")
+    in_place = ("ttl", "records", "aliases", "weightedRoutingPolicies", "healthCheckId", "allowOverwrite")
     unordered = frozenset({"records"})
     blank: ClassVar = {"allowOverwrite": False}
 
@@ -103,10 +87,7 @@ class Record(AwsType):
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         record = _record_set(cloud, new)
         present = self._find(cloud, identity, new)
-        changed_policy = present is not None and any(
-            (key in present) != (key in record) for key in ("Weight", "Failover", "MultiValueAnswer")
-        )
-        if present is not None and changed_policy:
+        if present is not None and ("Weight" in present) != ("Weight" in record):
             _change(cloud, new["zoneId"], "DELETE", present)
         _change(cloud, new["zoneId"], "UPSERT", record)
 
@@ -148,12 +129,20 @@ def _value_rules(inputs: dict[str, Any]) -> Iterator[Failure]:
         yield Failure("ttl", f"ttl is {inputs['ttl']!r} on an alias; an alias has its target's ttl: remove it")
     if records and inputs.get("ttl") is None:
         yield Failure("ttl", "ttl is missing; a record with values needs one: give it in seconds")
+    for alias in aliases if isinstance(aliases, list) else []:
+        target = alias.get("name") if isinstance(alias, dict) else None
+        if isinstance(target, str) and is_load_balancer(target) and alias.get("evaluateTargetHealth") is True:
+            yield Failure(
+                "aliases[0].evaluateTargetHealth",
+                "evaluateTargetHealth is true for a load balancer; the lab cannot evaluate its targets: set it to false"
+                " and rest on the record's health check",
+            )
     listed = records if isinstance(records, list) else []
     if kind == "CNAME" and len(listed) > 1:
         yield Failure("records", f"records has {len(listed)} values; a CNAME has exactly one: keep one")
     version = {"A": 4, "AAAA": 6}.get(str(kind))
     for value in listed:
-        if version and known(value) and not _is_address(value, version):
+        if version and known(value) and not is_address(str(value), version):
             yield Failure(
                 "records", f"records holds {value!r}; an {kind} record holds IPv{version} addresses: correct it"
             )
@@ -164,7 +153,7 @@ def _policy_rules(inputs: dict[str, Any]) -> Iterator[Failure]:
     if len(used) > 1:
         yield Failure(used[1], f"{' and '.join(used)} are both set; a record has one routing policy: keep one")
     for name in used:
-        if name not in _ACTED_ON:
+        if name != "weightedRoutingPolicies":
             yield Failure(name, f"{name} is set; the lab's resolver does not answer by it: use weightedRoutingPolicies")
     if used and not inputs.get("setIdentifier"):
         yield Failure("setIdentifier", f"setIdentifier is missing; {used[0]} needs one: name the record's share")
@@ -177,13 +166,6 @@ def _policy_rules(inputs: dict[str, Any]) -> Iterator[Failure]:
         for policy in policies:
             for failure in between(policy, "weight", 0, 255) if isinstance(policy, dict) else ():
                 yield Failure("weightedRoutingPolicies[0].weight", failure.reason)
-
-
-def _is_address(value: Any, version: int) -> bool:
-    try:
-        return ipaddress.ip_address(str(value)).version == version
-    except ValueError:
-        return False
 
 
 def _absolute(name: str) -> str:
@@ -226,10 +208,6 @@ def _record_set(cloud: Cloud, inputs: dict[str, Any]) -> dict[str, Any]:
         }
     for policy in inputs.get("weightedRoutingPolicies") or []:
         record["Weight"] = policy["weight"]
-    for policy in inputs.get("failoverRoutingPolicies") or []:
-        record["Failover"] = policy["type"]
-    if inputs.get("multivalueAnswerRoutingPolicy"):
-        record["MultiValueAnswer"] = True
     for name, wire in (("setIdentifier", "SetIdentifier"), ("healthCheckId", "HealthCheckId")):
         if inputs.get(name):
             record[wire] = inputs[name]
@@ -237,7 +215,7 @@ def _record_set(cloud: Cloud, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _needs_quotes(kind: str, value: str) -> bool:
-    return kind in {"TXT", "SPF"} and not value.startswith('"')
+    return kind == "TXT" and not value.startswith('"')
 
 
 def _same(present: dict[str, Any], record: dict[str, Any]) -> bool:

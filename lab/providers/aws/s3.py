@@ -42,6 +42,7 @@ class Bucket(AwsType):
     naming = Naming(property="bucket", longest=63, lowercase=True, instead=("bucketPrefix",))
     defaults: ClassVar = {"forceDestroy": False}
     replace_on = ("bucket", "bucketPrefix", "bucketNamespace", "objectLockEnabled", "region")
+    in_place = ("forceDestroy",)
     blank: ClassVar = {
         "accelerationStatus": "",
         "acl": "private",

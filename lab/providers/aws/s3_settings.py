@@ -69,10 +69,17 @@ class BucketVersioning(BucketSetting):
 
     type_name = "aws:s3/bucketVersioning:BucketVersioning"
     replace_on = ("bucket", "expectedBucketOwner", "region")
+    in_place = ("versioningConfiguration.status",)
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
         yield from _nested(inputs, "versioningConfiguration", "status", "Enabled", "Suspended", "Disabled")
         yield from _nested(inputs, "versioningConfiguration", "mfaDelete", "Enabled", "Disabled")
+
+    def refuse_update(self, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+        yield from super().refuse_update(old, new)
+        before, after = ((inputs.get("versioningConfiguration") or {}).get("status") for inputs in (old, new))
+        if after == "Disabled" != before:
+            yield f"versioningConfiguration.status changes from {before} to Disabled, and S3 only suspends versioning"
 
     def put(self, s3: Any, inputs: dict[str, Any]) -> None:
         status = inputs["versioningConfiguration"]["status"]
@@ -93,6 +100,7 @@ class BucketServerSideEncryptionConfiguration(BucketSetting):
 
     type_name = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
     replace_on = ("bucket", "expectedBucketOwner", "region")
+    in_place = ("rules",)
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
         for rule in _known_items(inputs, "rules"):
@@ -137,6 +145,7 @@ class BucketPublicAccessBlock(BucketSetting):
 
     type_name = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
     _FLAGS: ClassVar = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    in_place = (*_FLAGS, "skipDestroy")
 
     def put(self, s3: Any, inputs: dict[str, Any]) -> None:
         wire = {flag[0].upper() + flag[1:]: bool(inputs.get(flag)) for flag in self._FLAGS}
@@ -154,6 +163,7 @@ class BucketOwnershipControls(BucketSetting):
     """Who owns what others put into a bucket."""
 
     type_name = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
+    in_place = ("rule",)
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
         allowed = ("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter")

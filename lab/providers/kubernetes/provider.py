@@ -160,8 +160,8 @@ class KubernetesPackage:
         resource = self._resource(known) if known.get("kind") else self._resource(from_token(subject.type))
         namespace, _, name = identity.rpartition("/")
         live = self.api.get(resource, namespace or self.api.target.namespace, name)
-        if live is None:
-            return None
+        if live is None or live["metadata"].get("deletionTimestamp"):
+            return None  # one on its way out is nothing to adopt: Create waits until it is gone
         if inputs:
             return Existing(identity, state_of(live), project(inputs, readable(live)))
         given = {key: value for key, value in state_of(live).items() if key != "status"}

@@ -1,0 +1,185 @@
+"""Each probe holds for the answer it is after, and fails, saying why, for every other."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from drills.drill import NotRun, Probe
+from drills.expectation import gather
+from drills.probes import DnsHealth, GoldenAnswer, Unreachable
+from stacks.contract import Deployment
+from tests.drills.test_switchover import DIGEST, a_deployment
+
+TOKEN = "token"
+HEALTHY = {"status": TOKEN, "digest": DIGEST}
+OBSERVATION = (
+    "<HealthCheckObservation><Region>r</Region><IPAddress>192.0.2.1</IPAddress>"
+    "<StatusReport><Status>{}</Status></StatusReport></HealthCheckObservation>"
+)
+
+
+@dataclass
+class Site:
+    """A server whose answers a test decides."""
+
+    health: tuple[int, bytes] = (200, json.dumps(HEALTHY).encode())
+    ranking: list[str] = field(default_factory=lambda: [f"item-{number}" for number in range(50)])
+    status: int = 200
+    checkers: tuple[str, ...] = ("Success: HTTP Status Code 200, OK",)
+    hosts: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self, status: int, body: bytes) -> None:
+                site.hosts.append(self.headers["Host"])
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                if self.path.startswith("/2013-04-01/healthcheck/"):
+                    seen = "".join(OBSERVATION.format(status) for status in site.checkers)
+                    body = (
+                        '<GetHealthCheckStatusResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/">'
+                        f"<HealthCheckObservations>{seen}</HealthCheckObservations></GetHealthCheckStatusResponse>"
+                    )
+                    self.answer(200, body.encode())
+                else:
+                    self.answer(*site.health)
+
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                items = [{"id": item, "score": 1.0} for item in site.ranking[: asked["k"]]]
+                self.answer(site.status, json.dumps({"items": items}).encode())
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    server = ThreadingHTTPServer(("127.84.0.1", 0), site.handler())
+    site.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield site
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+def deployed(site: Site) -> Deployment:
+    """Both sites of the declaration are this one server, which is also the DNS service's API."""
+    deployment = a_deployment()
+    sites = {
+        name: replace(endpoint, address="127.84.0.1", port=site.port)
+        for name, endpoint in deployment.traffic.sites.items()
+    }
+    traffic = replace(
+        deployment.traffic, sites=sites, dns_api=f"http://127.84.0.1:{site.port}", request_timeout_seconds=2.0
+    )
+    return replace(deployment, traffic=traffic)
+
+
+async def said(probe: Probe, *, held: bool) -> str:
+    observation = await probe.ask()
+    assert observation.held is held, str(observation)
+    return str(observation)
+
+
+async def test_a_golden_answer_of_the_declared_digest_holds(site: Site) -> None:
+    assert DIGEST in await said(GoldenAnswer(deployed(site), "private"), held=True)
+    assert site.hosts == [f"recommend.tandem.test:{site.port}"], "it asks as a client of the service would"
+
+
+@pytest.mark.parametrize(
+    ("health", "why"),
+    [
+        ((503, json.dumps(HEALTHY).encode()), "503"),
+        ((200, b'{"status": "ill", "reason": "wrong"}'), "wrong"),
+        ((200, b" " * 512 + json.dumps(HEALTHY).encode()), "200"),
+        ((200, b"token but no JSON"), "no JSON object"),
+        ((200, b'["token"]'), "no JSON object"),
+        ((200, json.dumps({**HEALTHY, "digest": f"sha256:{'b' * 64}"}).encode()), "bbbb"),
+    ],
+    ids=["not 200", "no token", "token too late", "no JSON", "no object", "another digest"],
+)
+async def test_any_other_golden_answer_fails_and_says_why(site: Site, health: tuple[int, bytes], why: str) -> None:
+    site.health = health
+    assert why in await said(GoldenAnswer(deployed(site), "private"), held=False)
+
+
+async def test_a_site_that_answers_is_not_lost_and_one_that_does_not_is(site: Site) -> None:
+    await said(Unreachable(deployed(site), "private"), held=False)
+    site.status = 503
+    await said(Unreachable(deployed(site), "private"), held=True)
+    gone = a_deployment()
+    assert "Connect" in await said(Unreachable(gone, "private"), held=True)
+    assert "Connect" in await said(GoldenAnswer(gone, "private"), held=False)
+
+
+GOOD, BAD = "Success: HTTP Status Code 200, OK", "Failure: Resolved IP: 127.0.0.1. Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("checkers", "healthy"),
+    [((GOOD,) * 16, True), ((GOOD,) * 3 + (BAD,) * 13, True), ((GOOD,) * 2 + (BAD,) * 14, False), ((BAD,) * 8, False)],
+    ids=["all", "3 of 16 is above 18 %", "2 of 16 is below", "none"],
+)
+async def test_dns_health_follows_the_eighteen_percent_rule(
+    site: Site, checkers: tuple[str, ...], *, healthy: bool
+) -> None:
+    site.checkers = checkers
+    await said(DnsHealth(deployed(site), "private"), held=healthy)
+    await said(DnsHealth(deployed(site), "private", healthy=False), held=not healthy)
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+async def test_no_reports_prove_neither_health_nor_its_loss(site: Site, *, healthy: bool) -> None:
+    site.checkers = ()
+    await said(DnsHealth(deployed(site), "private", healthy=healthy), held=False)
+
+
+async def test_what_both_sites_rank_alike_is_the_right_answer(site: Site) -> None:
+    expectation = await gather(deployed(site))
+    body = expectation.body(3)
+    items = [{"id": item, "score": 1.0} for item in site.ranking[:10]]
+    answer = {"site": "public", "model_digest": DIGEST, "items": items}
+    assert expectation.judge(body, json.dumps(answer).encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "why"),
+    [
+        ({"site": "moon"}, "not declared"),
+        ({"model_digest": f"sha256:{'b' * 64}"}, "declared is"),
+        ({"items": [{"id": "item-7", "score": 1.0}]}, "expected"),
+        ({"items": [{"id": "item-0", "score": float("nan")}]}, "not finite"),
+        ({"items": None}, "not an answer"),
+    ],
+    ids=["unknown site", "wrong digest", "wrong ranking", "not finite", "no items"],
+)
+async def test_a_spoiled_answer_is_told_from_a_right_one(site: Site, spoiled: dict[str, object], why: str) -> None:
+    expectation = await gather(deployed(site))
+    items = [{"id": item, "score": 1.0} for item in site.ranking[:10]]
+    answer = {"site": "public", "model_digest": DIGEST, "items": items, **spoiled}
+    assert why in (expectation.judge(expectation.body(0), json.dumps(answer).encode()) or "")
+
+
+async def test_a_site_with_nothing_to_recommend_is_no_place_to_drill(site: Site) -> None:
+    site.ranking = []
+    with pytest.raises(NotRun, match="recommends nothing"):
+        await gather(deployed(site))
