@@ -145,7 +145,7 @@ def parts(deployment: Deployment, settings: SwitchoverSettings) -> Parts:
         steady=[probe for site in sites for probe in of(site)],
         action=FAULTS[settings.fault](deployment, settings.site),
         symptom=Unreachable(deployment, settings.site),
-        dropped=DnsHealth(deployment, settings.site, healthy=False),
+        dropped=DnsNames(deployment, settings.site, leads=False),
         restored=of(settings.site),
         users=users,
     )

@@ -33,7 +33,7 @@ def on_loopback(host: str) -> bool:
 
 
 def home_directory(given: str | Path | None = None) -> Path:
-    """`$TANDEM_HOME`, one spelling of it: as given, as the environment says, or `.tandem` under the current directory."""
+    """`$TANDEM_HOME` in one spelling: as given, as the environment says, or `.tandem` under the current directory."""
     return Path(given or os.environ.get(HOME_VARIABLE) or ".tandem").resolve()
 
 

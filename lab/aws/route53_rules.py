@@ -163,7 +163,8 @@ def _refuse_canonical_names(names: set[str], present: set[RecordKey], zone: str)
         record = f"RRSet of type CNAME with DNS name {name}."
         if name == zone:
             return Refusal(
-                "InvalidChangeBatch", f"{record} is not permitted at apex in zone {zone}.; use an alias record of type A"
+                "InvalidChangeBatch",
+                f"{record} is not permitted at apex in zone {zone}.; use an alias record of type A",
             )
         if len(types) > 1:
             others = ", ".join(sorted(types - {"CNAME"}))

@@ -3,14 +3,18 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 
 import pytest
+from dnslib import QTYPE, RR, A, DNSRecord
+from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 from drills.drill import NotRun, Probe
 from drills.expectation import gather
-from drills.probes import DnsHealth, GoldenAnswer, Unreachable
+from drills.probes import DnsHealth, DnsNames, GoldenAnswer, Unreachable
 from stacks.contract import Deployment
 from tests.drills.test_switchover import DIGEST, a_deployment
 
@@ -81,6 +85,28 @@ def site() -> Iterator[Site]:
         server.server_close()
 
 
+@contextmanager
+def name_server(addresses: tuple[str, ...]) -> Iterator[str]:
+    """A name server that answers every question with its addresses in turn; host:port."""
+
+    class Answers(BaseResolver):
+        turns = cycle(addresses)
+
+        def resolve(self, request: DNSRecord, _: object) -> DNSRecord:
+            reply = request.reply()
+            reply.add_answer(RR(request.q.qname, QTYPE.A, rdata=A(next(self.turns)), ttl=5))
+            return reply
+
+    server = DNSServer(Answers(), address="127.84.0.1", port=0, logger=DNSLogger("-request,-reply"))
+    server.start_thread()
+    try:
+        yield f"127.84.0.1:{server.server.server_address[1]}"
+    finally:
+        server.stop()
+        server.thread.join(10)
+        server.server.server_close()
+
+
 def deployed(site: Site) -> Deployment:
     """Both sites of the declaration are this one server, which is also the DNS service's API."""
     deployment = a_deployment()
@@ -144,13 +170,29 @@ async def test_dns_health_follows_the_eighteen_percent_rule(
 ) -> None:
     site.checkers = checkers
     await said(DnsHealth(deployed(site), "private"), held=healthy)
-    await said(DnsHealth(deployed(site), "private", healthy=False), held=not healthy)
 
 
-@pytest.mark.parametrize("healthy", [True, False])
-async def test_no_reports_prove_neither_health_nor_its_loss(site: Site, *, healthy: bool) -> None:
+async def test_no_reports_prove_no_health(site: Site) -> None:
     site.checkers = ()
-    await said(DnsHealth(deployed(site), "private", healthy=healthy), held=False)
+    await said(DnsHealth(deployed(site), "private"), held=False)
+
+
+@pytest.mark.parametrize("answered", [("127.84.0.1", "127.84.0.2"), ("127.84.0.2",)], ids=["among others", "never"])
+async def test_dns_leads_to_a_site_or_leads_nobody_there(answered: tuple[str, ...]) -> None:
+    with name_server(answered) as server:
+        deployment = a_deployment()
+        sites = {name: replace(end, address="127.84.0.1") for name, end in deployment.traffic.sites.items()}
+        traffic = replace(deployment.traffic, sites=sites, resolver=server)
+        there = "127.84.0.1" in answered
+        await said(DnsNames(replace(deployment, traffic=traffic), "private"), held=there)
+        await said(DnsNames(replace(deployment, traffic=traffic), "private", leads=False), held=not there)
+
+
+async def test_a_silent_name_server_proves_neither() -> None:
+    deployment = a_deployment()
+    traffic = replace(deployment.traffic, resolver="127.84.0.9:1")
+    for leads in (True, False):
+        await said(DnsNames(replace(deployment, traffic=traffic), "private", leads=leads), held=False)
 
 
 async def test_what_both_sites_rank_alike_is_the_right_answer(site: Site) -> None:

@@ -204,6 +204,8 @@ class EchoProvider(provider_pb2_grpc.ResourceProviderServicer):
             self.cloud.deleted.append(request.id)
         self.cloud.started.set()
         time.sleep(float(old.get("slowDelete", 0)))
+        if old.get("fail") == "deleteLate":
+            context.abort(grpc.StatusCode.UNKNOWN, "it is not gone yet")
         return empty_pb2.Empty()
 
     def Invoke(self, request, context):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from kubelet_bench import BLOCK, PLUGIN, Bench, Object, bench_site, deployment, machines, until
+from kubelet_bench import BLOCK, PLUGIN, Bench, Object, bench_site, deployment, machines, pod, until
 from moto import mock_aws
 
+from lab.kubernetes import eks as eks_module
 from lab.kubernetes.api.kinds import (
     DAEMON_SET,
     DEPLOYMENT,
@@ -20,12 +23,15 @@ from lab.kubernetes.api.kinds import (
     NODE,
     POD,
     POD_DISRUPTION_BUDGET,
+    REPLICA_SET,
     SERVICE_ACCOUNT,
 )
 from lab.kubernetes.api.store import Store
-from lab.kubernetes.eks import InstanceTypeError, NodeGroupPoller, capacity_of, groups_of
+from lab.kubernetes.condition import set_condition
+from lab.kubernetes.controller import owner_reference
+from lab.kubernetes.eks import Group, InstanceTypeError, NodeGroupPoller, capacity_of, groups_of
 from lab.kubernetes.machines import shape_of
-from lab.kubernetes.nodes import GPU_RESOURCE, taint_of
+from lab.kubernetes.nodes import GPU_RESOURCE, retire, taint_of
 from lab.topology import SiteAddresses
 
 live = pytest.mark.live
@@ -112,6 +118,46 @@ async def test_a_smaller_pool_drains_a_node_before_it_goes(bench: Bench) -> None
     await until(lambda: not nodes(bench) and not bench.store.list(MACHINE))
 
 
+def test_a_drain_keeps_a_budget_while_its_pods_are_ending() -> None:
+    store = Store()
+    made = store.create(DEPLOYMENT, deployment("d", 2))
+    template = made["spec"]["template"]
+    labels = template["metadata"]["labels"]
+    replica_set = store.create(
+        REPLICA_SET,
+        {
+            "metadata": {
+                "name": "d-1",
+                "namespace": "default",
+                "ownerReferences": [owner_reference(DEPLOYMENT, made)],
+            },
+            "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template},
+        },
+    )
+    store.create(NODE, {"metadata": {"name": "n"}, "spec": {}})
+    for name in ("d-1-a", "d-1-b"):
+        manifest = pod(name, labels=labels, nodeName="n")
+        manifest["metadata"]["ownerReferences"] = [owner_reference(REPLICA_SET, replica_set)]
+        one = store.create(POD, manifest)
+        set_condition(one["status"], "Ready", True)
+        store.update(POD, one, subresource="status")
+    budget = {"maxUnavailable": 1, "selector": {"matchLabels": labels}}
+    store.create(POD_DISRUPTION_BUDGET, {"metadata": {"name": "d", "namespace": "default"}, "spec": budget})
+    for _ in range(3):
+        assert not retire(store, "n")
+    ending = [each["metadata"]["name"] for each in store.list(POD) if each["metadata"].get("deletionTimestamp")]
+    assert len(ending) == 1, "the other one stays until a new pod is ready"
+
+
+async def test_a_site_without_an_address_for_another_machine_says_so(bench: Bench) -> None:
+    for number in range(1, 255):
+        node = {"metadata": {"name": f"n{number}"}, "status": {"addresses": [{"address": f"{BLOCK}.1.{number}"}]}}
+        bench.store.create(NODE, node)
+    bench.store.create(MACHINE_DEPLOYMENT, machines(1))
+    message = (await until(lambda: bench.events("FailedCreate")))[0]
+    assert "site bench has 254 nodes and no address for another; ask for fewer" in message
+
+
 async def test_every_namespace_has_its_default_service_account(bench: Bench) -> None:
     bench.store.create(NAMESPACE, {"metadata": {"name": "recommender"}})
     await until(lambda: len(bench.store.list(SERVICE_ACCOUNT)) == 3)
@@ -190,3 +236,65 @@ async def test_node_groups_of_the_sites_own_cluster_become_nodes_and_go_with_it(
     poller.apply(groups_of(eks, "public"))
     assert [each["metadata"]["name"] for each in store.list(NODE)] == ["here-gpu-1"]
     assert groups_of(eks, "nowhere") == []
+
+
+def group(name: str, wanted: int, instance_type: str = "m7i.large") -> Group:
+    return Group("c", name, wanted, instance_type, {}, (), ())
+
+
+def test_a_node_group_that_cannot_be_had_is_told_and_holds_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
+    store = Store()
+    poller = NodeGroupPoller(store, SiteAddresses(name="public", kind="public", block=BLOCK), "")
+    groups = [group("odd", 1, "p5.48xlarge"), group("good", 2), group("large", 300)]
+    poller.apply(groups)
+    poller.apply(groups)
+    names = [each["metadata"]["name"] for each in store.list(NODE)]
+    assert {"c-good-1", "c-good-2"} < set(names)
+    assert len(names) == 254
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2, "once for each group"
+    assert "c/odd: instance type 'p5.48xlarge' is not in the lab's table" in told[0]
+    assert "c/large: site public has 254 nodes and no address for another" in told[1]
+
+
+class Written(BaseHTTPRequestHandler):
+    """Answers /tandem/version, and nothing of AWS."""
+
+    version = "1"
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/tandem/version" else 500)
+        self.end_headers()
+        self.wfile.write(self.version.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def written() -> Iterator[str]:
+    with ThreadingHTTPServer((f"{BLOCK}.0.31", 0), Written) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield "http://{}:{}".format(*server.server_address)
+        server.shutdown()
+
+
+def test_regions_are_looked_through_only_when_something_was_written(
+    written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def found(client: Any, _site: str) -> list[Group]:
+        asked.append(client.meta.region_name)
+        return [group("gpu", 1)] if Written.version == "3" and asked[-1] == "eu-central-1" else []
+
+    monkeypatch.setattr(eks_module, "groups_of", found)
+    poller = NodeGroupPoller(Store(), SiteAddresses(name="public", kind="public", block=BLOCK), written)
+    assert poller.look() == poller.look() == []
+    regions = len(asked)
+    assert len(set(asked)) == regions > 1, "every region, once"
+    monkeypatch.setattr(Written, "version", "2")
+    assert poller.look() == []
+    assert len(asked) == 2 * regions
+    monkeypatch.setattr(Written, "version", "3")
+    assert poller.look() == poller.look() == [group("gpu", 1)]

@@ -28,6 +28,7 @@ from moto.server import ThreadedMotoServer
 
 from lab.kubernetes.api.kinds import DEPLOYMENT, SERVICE, TARGET_GROUP_BINDING
 from lab.kubernetes.forwarder import Forwarder
+from lab.kubernetes.target_groups import TargetGroups
 from lab.network import Edge
 from lab.topology import SiteAddresses
 
@@ -101,6 +102,21 @@ async def test_without_a_backend_the_address_refuses(forwarder: Forwarder) -> No
         assert await refuses(*FRONT)
         await forwarder.set_backends([one])
         assert await ask() == b"one"
+
+
+async def test_nothing_is_listened_on_off_loopback(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening: list[str] = []
+
+    async def create_server(_protocol: object, host: str, _port: int, **_more: object) -> None:
+        listening.append(host)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_server", create_server)
+    for host in ("0.0.0.0", "192.0.2.1", "localhost", "127.79.0.20"):
+        await Forwarder((host, 8080)).set_backends([(f"{BLOCK}.64.1", 8080)])
+    assert listening == ["127.79.0.20"]
+    assert "0.0.0.0:8080 lies outside 127.0.0.0/8" in caplog.text
 
 
 async def test_half_a_close_is_passed_on_and_the_answer_still_comes(forwarder: Forwarder) -> None:
@@ -221,7 +237,7 @@ def aws_url() -> Iterator[str]:
     server.stop()
 
 
-def bound_target_group(aws_url: str) -> str:
+def bound_target_group(aws_url: str, address: str = f"{BLOCK}.0.10") -> str:
     def client(name: Any) -> Any:
         return boto3.client(
             name, region_name="eu-central-1", endpoint_url=aws_url, aws_access_key_id="lab", aws_secret_access_key="lab"
@@ -231,7 +247,7 @@ def bound_target_group(aws_url: str) -> str:
     vpc = network.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = network.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
     elb = client("elbv2")
-    tags = [{"Key": "tandem.io/edge-address", "Value": f"{BLOCK}.0.10"}]
+    tags = [{"Key": "tandem.io/edge-address", "Value": address}]
     balancer = elb.create_load_balancer(Name="edge", Type="network", Subnets=[subnet], Tags=tags)["LoadBalancers"][0]
     group = elb.create_target_group(Name="gateway", Protocol="TCP", Port=8080, VpcId=vpc, TargetType="ip")[
         "TargetGroups"
@@ -256,6 +272,13 @@ async def test_a_target_group_binding_is_reached_through_its_listener(tmp_path: 
         await eventually(lambda: serves(f"{BLOCK}.0.10", 8090), 20, "the listener's port leads to the pod")
         bench.change(DEPLOYMENT, "d", lambda spec: spec.update(replicas=0))
         await eventually(lambda: refuses(f"{BLOCK}.0.10", 8090), 5, "no pod, no listener")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.80.0.10"])
+def test_a_load_balancers_address_is_one_of_the_site(aws_url: str, address: str) -> None:
+    arn = bound_target_group(aws_url, address)
+    groups = TargetGroups(aws_url, SiteAddresses(name="bench", kind="public", block=BLOCK))
+    assert groups.listeners([arn]) == {arn: []}
 
 
 @pytest.mark.live

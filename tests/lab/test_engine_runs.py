@@ -316,6 +316,18 @@ def test_a_failed_delete_names_the_resource_and_keeps_it(workspace: Workspace, c
     assert "a" in workspace.resources()
 
 
+def test_a_deletion_that_failed_after_it_began_is_asked_about_by_the_next_run(
+    workspace: Workspace, cloud: Cloud
+) -> None:
+    workspace.program(EAST + 'Thing("a", fail="deleteLate", opts=use)')
+    workspace.up()
+    assert "::a: it is not gone yet" in workspace.refused("destroy")
+    assert not cloud.things
+    assert "1 created" in workspace.up()
+    assert len(cloud.things) == 1
+    assert "pending_operations" not in workspace.deployment()
+
+
 def test_a_provider_that_is_not_there_is_named_with_its_remedy(workspace: Workspace) -> None:
     workspace.port = 1
     workspace.program(EAST)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from lab.kubernetes import volumes
+from lab.kubernetes import probes, run, volumes
 from lab.kubernetes.environment import ConfigError, EnvironmentBuilder, Placement, expand, service_links
 from lab.kubernetes.volumes import Mounts, VolumeError, VolumeMaker, shared_memory_of
 
@@ -232,3 +235,33 @@ def test_shared_memory_belongs_to_the_pod_with_the_longest_name_that_begins_it(
         (tmp_path / name).touch()
     assert sorted(each.name for each in shared_memory_of("triton", ["triton", "triton-1"])) == ["triton-2x"]
     assert sorted(each.name for each in shared_memory_of("triton-1", ["triton"])) == ["triton-1", "triton-1x"]
+
+
+async def test_a_probes_period_runs_from_question_to_question() -> None:
+    asked: list[float] = []
+
+    async def execute(_argv: Sequence[str], _seconds: float) -> tuple[int, str]:
+        asked.append(time.monotonic())
+        await asyncio.sleep(0.3)
+        return 0, ""
+
+    async with aiohttp.ClientSession() as session:
+        target = probes.Target({"name": "main"}, "127.79.64.1", execute, session)
+        answers = probes.answers({"exec": {"command": ["true"]}, "periodSeconds": 0.4}, target)
+        assert [await anext(answers) for _ in range(4)] == [None] * 4
+        await answers.aclose()
+    assert 1.15 <= asked[-1] - asked[0] < 1.7, "three periods of 0.4 s, not three of 0.7 s"
+
+
+@pytest.mark.parametrize("binding", [(), None], ids=["bound by this interpreter", "bound as this machine can"])
+async def test_what_is_no_program_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binding: tuple[str, ...] | None
+) -> None:
+    if binding is not None:
+        monkeypatch.setattr(run, "parent_binding_command", lambda: binding)
+    (tmp_path / "plain").touch()
+    for name, reason in (("absent", "No such file"), ("plain", "Permission denied")):
+        with pytest.raises(run.StartError, match=rf'exec: ".*{name}".*{reason}'):
+            run.Run.start([str(tmp_path / name)], {}, tmp_path, tmp_path / "log", pod_uid="u", run_id="r")
+    done = run.Run.start(["/bin/sh", "-c", "exit 7"], {}, tmp_path, tmp_path / "log", pod_uid="u", run_id="r")
+    assert (await done.wait()).code == 7

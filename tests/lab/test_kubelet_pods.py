@@ -165,6 +165,24 @@ async def test_liveness_restarts_a_container_and_readiness_only_takes_it_out(ben
     assert any("failed liveness probe" in message and "503" in message for message in bench.events("Killing"))
 
 
+async def test_readiness_is_asked_until_a_container_that_failed_liveness_has_ended(bench: Bench) -> None:
+    def probe(path: str) -> dict[str, Any]:
+        return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": 1, "failureThreshold": 1}
+
+    hook = {"preStop": {"sleep": {"seconds": 4}}}
+    ill = {**probe("/alive"), "initialDelaySeconds": 1}
+    bench.store.create(POD, pod("p", web(livenessProbe=ill, readinessProbe=probe("/ready"), lifecycle=hook)))
+    await until(lambda: bench.status("p").get("started"))
+    (bench.folder("p") / "ready").touch()
+    await until(lambda: bench.events("Killing"))
+    await until(lambda: bench.ready("p"), 2, "as with a kubelet, liveness takes nothing out of the endpoints")
+    (bench.folder("p") / "ready").unlink()
+    await until(lambda: not bench.ready("p"), 3)
+    assert bench.status("p")["restartCount"] == 0
+    assert "running" in bench.status("p")["state"], "its preStop hook has not ended"
+    assert len([each for each in bench.events("Unhealthy") if each.startswith("Liveness")]) == 1
+
+
 async def test_a_startup_probe_that_never_succeeds_restarts_the_container_and_is_told(bench: Bench) -> None:
     never = {"httpGet": {"path": "/absent", "port": "http"}, "periodSeconds": 1, "failureThreshold": 2}
     bench.store.create(POD, pod("p", web(startupProbe=never)))
@@ -295,6 +313,25 @@ async def test_a_sidecar_starts_before_the_containers_and_stops_after_them(bench
     order = bench.folder("p") / "volumes" / "work" / "order"
     assert sorted(order.read_text().split()) == ["main", "side"]
     assert "terminated" in bench.status("p", init=True)["state"], "a sidecar ends when the containers have"
+
+
+async def test_a_sidecar_ends_when_a_later_init_container_fails_for_good(bench: Bench) -> None:
+    sidecar = container("side", restartPolicy="Always")
+    fails = container("fetch", "sh", "-c", "exit 3")
+    bench.store.create(POD, pod("p", initContainers=[sidecar, fails], restartPolicy="Never"))
+    await until(lambda: bench.pod("p").get("status", {}).get("phase") == "Failed")
+    assert "terminated" in bench.status("p", init=True)["state"]
+    assert processes_of(bench.site.home) == []
+
+
+async def test_temporary_files_lie_in_the_pods_folder_and_go_with_it(bench: Bench) -> None:
+    bench.store.create(POD, pod("p", container("main", "sh", "-c", "mktemp; exec sleep 1000")))
+    await until(lambda: bench.ready("p") and bench.log("p"))
+    made = Path(bench.log("p").strip())
+    assert made.is_file()
+    assert made.is_relative_to(bench.folder("p"))
+    bench.store.delete(POD, "default", "p", grace_period_seconds=0)
+    await until(lambda: bench.gone("p") and not made.exists())
 
 
 async def test_a_lost_node_takes_its_pods_with_it(bench: Bench) -> None:

@@ -88,8 +88,12 @@ class Cluster:
         return client.AppsV1Api(self.api)
 
 
+LOG = {"lines": 5}
+
+
 def read_log(namespace: str, name: str, container: str | None, previous: bool, tail: int | None) -> bytes:
-    lines = [f"{namespace}/{name}/{container}{' previous' if previous else ''} line {number}\n" for number in range(5)]
+    title = f"{namespace}/{name}/{container}{' previous' if previous else ''}"
+    lines = [f"{title} line {number}\n" for number in range(LOG["lines"])]
     return "".join(lines[-tail:] if tail else lines).encode()
 
 
@@ -410,6 +414,20 @@ def test_a_followed_log_ends_with_its_pod(cluster: Cluster) -> None:
         assert next(lines) == "default/web/main line 0"
         cluster.inside(lambda store: store.delete(kinds.POD, "default", "web", grace_period_seconds=0))
         assert len(list(lines)) == 4
+
+
+def test_a_followed_tail_repeats_no_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = pod("web")
+    manifest["spec"]["nodeName"] = "n1"
+    cluster.core.create_namespaced_pod("default", manifest)
+    url = f"{cluster.url}/api/v1/namespaces/default/pods/web/log?follow=true&tailLines=2"
+    with httpx.stream("GET", url, timeout=10) as response:
+        lines = response.iter_lines()
+        assert [next(lines)[-1], next(lines)[-1]] == ["3", "4"]
+        monkeypatch.setitem(LOG, "lines", 6)
+        assert next(lines) == "default/web/main line 5"
+        cluster.inside(lambda store: store.delete(kinds.POD, "default", "web", grace_period_seconds=0))
+        assert list(lines) == []
 
 
 class TestPlainRequests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import IPv4Network
 from itertools import count
 from typing import Any
 
@@ -166,6 +167,18 @@ class TestDefaults:
             store.patch(kinds.SERVICE, "default", "s", {"spec": {"clusterIP": "127.78.128.9"}}, PatchType.MERGE)
         headless = {"metadata": {"name": "h"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}}
         assert store.create(kinds.SERVICE, headless)["spec"]["clusterIP"] == "None"
+
+    @pytest.mark.parametrize("address", ["0.0.0.0", "127.78.0.1", "host"])
+    def test_of_a_service_whose_address_has_to_be_of_the_cluster(self, address: str) -> None:
+        store = Store(service_network=IPv4Network("127.78.128.0/18"))
+        ports = [{"port": 80}]
+        metadata = {"name": "web", "namespace": "default"}
+        with pytest.raises(Invalid, match="range of valid IPs is 127.78.128.0/18"):
+            store.create(kinds.SERVICE, {"metadata": metadata, "spec": {"ports": ports, "clusterIP": address}})
+        made = store.create(kinds.SERVICE, {"metadata": metadata, "spec": {"ports": ports}})
+        made["spec"]["clusterIP"] = address
+        with pytest.raises(Invalid, match="range of valid IPs"):
+            store.update(kinds.SERVICE, made)
 
     def test_of_a_job_which_gets_a_selector_of_its_own(self, store: Store) -> None:
         template = {"spec": {**pod()["spec"], "restartPolicy": "Never"}}

@@ -140,6 +140,13 @@ async def test_something_else_than_http_is_a_failure(endpoint) -> None:
     assert "could not be read" in (await subject.probe(check(port), ADDRESS)).text
 
 
+async def test_a_name_that_no_handshake_can_carry_is_a_failure(endpoint) -> None:
+    port = await endpoint(b"")
+    result = await subject.probe(check(port, "HTTPS", fqdn="bad..name", enable_sni=True), ADDRESS, "127.77.1.1")
+    assert not result.healthy
+    assert "cannot be made" in result.text
+
+
 async def test_a_tcp_check_asks_for_nothing_but_the_connection(endpoint) -> None:
     port = await endpoint()
     assert (await subject.probe(check(port, "TCP"), ADDRESS)).healthy

@@ -81,6 +81,25 @@ async def test_a_host_name_is_looked_up_in_the_zones_only(prober, endpoint) -> N
     assert "DNS resolution" in prober.report()["b"]["checkers"][0]["last_result"]
 
 
+async def test_a_probe_that_breaks_counts_as_a_failure_and_is_made_again() -> None:
+    asked = []
+
+    async def broken(check, address, source):
+        asked.append(address)
+        raise UnicodeError("label empty or too long")
+
+    def lookup(name):
+        asked.append(name)
+        raise LookupError(name)
+
+    subject = Prober(lookup, checkers=1, clock_factor=FAST, ask=broken)
+    subject.apply({**declared("a", ip_address="127.77.0.10"), **declared("b", fqdn="known.test")})
+    await until(lambda: not subject.healthy("a") and not subject.healthy("b"))
+    await until(lambda: asked.count("127.77.0.10") > 3 and asked.count("known.test") > 3)
+    assert "label empty" in subject.report()["a"]["checkers"][0]["last_result"]
+    await subject.stop()
+
+
 async def test_a_changed_declaration_keeps_what_was_seen(prober, endpoint) -> None:
     endpoint.well = False
     prober.apply(declared(ip_address="127.77.0.10"))

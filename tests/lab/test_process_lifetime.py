@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.process import MARKER, alive, of_lab, started, stop, stop_all, wait_until
+from lab.process import MARKER, alive, of_lab, parent_binding_command, started, stop, stop_all, wait_until
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -23,6 +23,14 @@ import subprocess, sys, time
 from lab.process import parent_bound
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], preexec_fn=parent_bound())
 print(child.pid, flush=True)
+time.sleep(60)
+"""
+BOUND = """
+import subprocess, sys, time
+from lab.process import parent_binding_command
+command = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+child = subprocess.Popen([*parent_binding_command(), *command], stdout=subprocess.PIPE)
+print(child.pid, int(child.stdout.readline()), flush=True)
 time.sleep(60)
 """
 ORPHAN = """
@@ -64,6 +72,22 @@ def test_a_child_dies_when_its_parent_is_killed(begin) -> None:
     assert wait_until(lambda: started(child) is None, 5)
 
 
+@pytest.mark.skipif(not parent_binding_command(), reason="setpriv of util-linux is not on this machine")
+def test_a_child_bound_without_python_in_between_is_the_command_and_dies_with_its_parent(begin) -> None:
+    parent = begin([sys.executable, "-c", BOUND], cwd=ROOT)
+    started_as, child = map(int, parent.stdout.readline().split())
+    assert started_as == child, "the command takes the place of what binds it"
+    parent.kill()
+    assert wait_until(lambda: started(child) is None, 5)
+
+
+def test_without_setpriv_there_is_no_binding_command(monkeypatch) -> None:
+    parent_binding_command.cache_clear()
+    monkeypatch.setattr("shutil.which", lambda *_, **__: sys.executable)  # a program that knows no such option
+    assert parent_binding_command() == ()
+    parent_binding_command.cache_clear()
+
+
 def test_a_child_whose_parent_is_already_gone_kills_itself(begin) -> None:
     orphan = begin([sys.executable, "-c", ORPHAN], cwd=ROOT)
     assert orphan.communicate(timeout=10)[0].strip() == str(-signal.SIGKILL).encode()
@@ -94,6 +118,16 @@ def test_stop_leaves_a_process_alone_that_only_has_the_same_pid(begin) -> None:
     process = begin(SLEEP)
     assert stop(process.pid, 1.0, grace_seconds=0)
     assert process.poll() is None
+
+
+def test_processes_of_a_lab_are_found_under_another_spelling_of_its_home(begin, tmp_path) -> None:
+    home, other = tmp_path / "real", tmp_path / "other"
+    home.mkdir()
+    other.symlink_to("real")
+    marked = begin(SLEEP, env={MARKER: str(other)})
+    pod = begin(SLEEP, env={"HOME": str(home / "lab" / "sites" / "a" / "pods" / "b")})
+    assert wait_until(lambda: of_lab(home).keys() == {marked.pid, pod.pid}, 5)
+    assert of_lab(other).keys() == of_lab(home).keys()
 
 
 def test_processes_of_a_lab_are_found_by_their_environment(begin, tmp_path) -> None:

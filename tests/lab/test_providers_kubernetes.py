@@ -532,3 +532,4 @@ def test_a_deletion_that_something_holds_is_told(session: Session, site: Site) -
     with pytest.raises(grpc.RpcError) as error:
         session.delete(made)
     assert "finalizers tandem.io/hold hold it" in refusal(error)
+    assert session.read(made)[0] == "", "what is on its way out is not there to be adopted"

@@ -16,7 +16,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
+from lab.providers import server as providers_server
 from lab.providers import values
+from lab.providers.aws.cloud import Cloud
 from lab.providers.errors import ConfigurationError
 from lab.providers.server import serve
 from lab.topology import Topology
@@ -114,7 +116,7 @@ class Session:
             )
         )
 
-    def update(self, made: Made, /, **inputs: Any) -> Made:
+    def update(self, made: Made, /, *, preview: bool = False, **inputs: Any) -> Made:
         checked, failures = self.check(made.type, made.name, inputs, made.inputs)
         assert not failures, failures
         answer = self.stub.Update(
@@ -124,6 +126,7 @@ class Session:
                 olds=values.write(made.state),
                 old_inputs=values.write(made.inputs),
                 news=values.write(checked),
+                preview=preview,
             )
         )
         return Made(made.type, made.name, made.identity, checked, values.read(answer.properties).value)
@@ -277,6 +280,47 @@ def test_secrets_stay_secret_in_every_answer(aws: Session) -> None:
     properties = values.read(made.properties)
     assert properties.secrets == {("comment",)}
     assert properties.value["comment"] == "for nobody"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "leaked"),
+    [
+        ({"name": "two words"}, "two words"),
+        ({"tags": {"tandem.io/site": ["moon"]}}, "moon"),
+        ({"name": "a.example", "forceDestroy": "hunter2"}, "hunter2"),
+    ],
+    ids=["rule", "within", "schema"],
+)
+def test_a_failed_check_does_not_print_what_is_secret(aws: Session, inputs: dict[str, Any], leaked: str) -> None:
+    _, failures = aws.check(ZONE, "s", inputs)
+    assert any(leaked in failure.reason for failure in failures)
+    secret = {key: {values.SIGNATURE: values.SECRET, "value": value} for key, value in inputs.items()}
+    _, failures = aws.check(ZONE, "s", secret)
+    assert any("[secret]" in failure.reason for failure in failures)
+    assert not any(leaked in failure.reason for failure in failures)
+
+
+def test_instances_share_their_clients_and_not_their_keys(aws_url: str) -> None:
+    one, two = (Cloud(aws_settings(aws_url), Topology.default()) for _ in range(2))
+    other = Cloud(aws_settings(aws_url, accessKey="other"), Topology.default())
+    assert one.client("s3") is two.client("s3")
+    assert one.client("s3") is not other.client("s3")
+    assert one.client("s3") is not one.client("kms")
+
+
+def test_an_instance_in_use_is_not_forgotten_for_newer_ones(
+    port: int, aws_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers_server, "CONNECTIONS_KEPT", 2)
+    used, idle = (Session(port, "aws", aws_settings(aws_url)) for _ in range(2))
+    used.check(ZONE, "z", {"name": "a.example"})
+    newer = Session(port, "aws", aws_settings(aws_url))
+    used.check(ZONE, "z", {"name": "a.example"})
+    with pytest.raises(grpc.RpcError) as error:
+        idle.check(ZONE, "z", {"name": "a.example"})
+    assert "no configured aws provider" in refusal(error)
+    for session in (used, idle, newer):
+        session.close()
 
 
 def test_a_made_up_name_stays_for_the_life_of_a_resource(aws: Session) -> None:

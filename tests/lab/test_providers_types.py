@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
+from moto.moto_server.werkzeug_app import MotoRequestHandler
 from pulumi.runtime.proto import provider_pb2
 from test_providers_protocol import Made, Session, aws, aws_settings, aws_url, port, refusal
+from werkzeug.serving import make_server
 
+from lab.aws.api import Api
+from lab.aws.server import moto_application
 from lab.providers.aws import schema_source
 from lab.providers.aws.provider import TYPES
 from lab.providers.aws.schema import load, schema_of
@@ -218,7 +223,7 @@ class Program:
                 "zoneId": "$zone.zoneId",
                 "name": "edge",
                 "type": "A",
-                "aliases": [{"name": "$balancer.dnsName", "zoneId": "$balancer.zoneId", "evaluateTargetHealth": True}],
+                "aliases": [{"name": "$balancer.dnsName", "zoneId": "$balancer.zoneId", "evaluateTargetHealth": False}],
             },
         ),
     )
@@ -252,6 +257,19 @@ def session(port: int, aws_url: str) -> Iterator[Session]:
 
 
 @pytest.fixture(scope="module")
+def labs_aws_url() -> Iterator[str]:
+    """The lab's own API, where it differs from moto."""
+    api = Api(moto_application(), "http://127.82.0.3:1")
+    server = make_server("127.82.0.3", 0, api, threaded=True, request_handler=MotoRequestHandler)
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    yield f"http://127.82.0.3:{server.port}"
+    server.shutdown()
+    server.server_close()
+    serving.join(5)
+
+
+@pytest.fixture(scope="module")
 def program(session: Session) -> Program:
     return Program(session)
 
@@ -273,7 +291,8 @@ def test_every_type_of_the_schema_is_implemented_and_tried_here() -> None:
 @pytest.mark.parametrize("type_name", sorted(TYPES), ids=lambda name: name.rpartition(":")[2])
 def test_rules_and_defaults_name_properties_the_type_has(type_name: str) -> None:
     kind, schema = TYPES[type_name], schema_of(type_name)
-    named = {path.partition(".")[0] for path in kind.replace_on} | set(kind.defaults) | kind.unordered | kind.documents
+    paths = (*kind.replace_on, *kind.in_place, *kind.lasting)
+    named = {path.partition(".")[0] for path in paths} | set(kind.defaults) | kind.unordered | kind.documents
     assert named <= set(schema.properties)
     assert set(kind.blank) <= schema.always | schema.sometimes
 
@@ -380,7 +399,10 @@ def test_changes_in_place_arrive_at_the_api(session: Session, program: Program) 
         "check": {"failureThreshold": 3},
         "record": {"weightedRoutingPolicies": [{"weight": 200}]},
         "key": {"description": "other"},
-        "role": {"maxSessionDuration": 7200},
+        "role": {
+            "maxSessionDuration": 7200,
+            "permissionsBoundary": "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",
+        },
     }
     for name, change in changed.items():
         made = session.update(program.made[name], **{**program.declared(name), **change})
@@ -392,6 +414,55 @@ def test_changes_in_place_arrive_at_the_api(session: Session, program: Program) 
             if key not in {"defaultActions", "ingress", "metadataOptions", "enabledClusterLogTypes"}:
                 assert live == value, name
         program.made[name] = session.update(made, **program.declared(name))
+
+
+NOT_IN_PLACE: list[tuple[str, dict[str, Any], str]] = [
+    ("versions", {"versioningConfiguration": {"status": "Disabled"}}, "S3 only suspends versioning"),
+    ("vpc", {"enableDnsHostnames": None}, "enableDnsHostnames is taken away"),
+    ("cluster", {"version": "1.35"}, "version changes"),
+    ("cluster", {"accessConfig": {"authenticationMode": "CONFIG_MAP"}}, "accessConfig.authenticationMode changes"),
+    ("cluster", {"upgradePolicy": {"supportType": "STANDARD"}}, "upgradePolicy changes"),
+    ("cluster", {"deletionProtection": True}, "deletionProtection changes"),
+    ("nodes", {"version": "1.35"}, "version changes"),
+    ("nodes", {"updateConfig": {"maxUnavailable": 2}}, "updateConfig changes"),
+    ("nodes", {"launchTemplate": {"id": "$template.id", "version": "2"}}, "launchTemplate.version changes"),
+    ("balancer", {"securityGroups": ["$firewall.id"]}, "securityGroups changes"),
+    ("balancer", {"ipAddressType": "dualstack"}, "ipAddressType changes"),
+    ("targets", {"proxyProtocolV2": True}, "proxyProtocolV2 changes"),
+    ("targets", {"preserveClientIp": "false"}, "preserveClientIp changes"),
+    ("targets", {"stickiness": {"type": "source_ip", "enabled": True}}, "stickiness changes"),
+    ("targets", {"healthCheck": {"protocol": "HTTP"}}, "healthCheck.path is taken away"),
+    ("listener", {"tcpIdleTimeoutSeconds": 60}, "tcpIdleTimeoutSeconds changes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"), NOT_IN_PLACE, ids=[f"{row[0]}-{next(iter(row[1]))}" for row in NOT_IN_PLACE]
+)
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
+def test_a_change_that_would_do_nothing_is_refused_by_its_name(
+    session: Session, program: Program, name: str, change: dict[str, Any], reason: str, preview: bool
+) -> None:
+    made = program.made[name]
+    inputs = program.resolve({**program.declared(name), **change})
+    with pytest.raises(grpc.RpcError) as error:
+        session.update(made, preview=preview, **{key: value for key, value in inputs.items() if value is not None})
+    assert reason in refusal(error)
+    assert f"::{name}: " in refusal(error)
+
+
+def test_what_a_health_check_no_longer_names_goes_back_to_its_default(port: int, labs_aws_url: str) -> None:
+    session = Session(port, "aws", aws_settings(labs_aws_url))
+    kept = {"type": "HTTP", "ipAddress": "127.20.0.10", "requestInterval": 10}
+    regions = ["us-east-1", "us-west-1", "us-west-2"]
+    gone = {"port": 8080, "resourcePath": "/healthz", "fqdn": "a.test", "failureThreshold": 2, "regions": regions}
+    made = session.up("aws:route53/healthCheck:HealthCheck", "bare", **kept, **gone)
+    _, state, _ = session.read(session.update(made, **kept))
+    session.delete(made)
+    session.close()
+    assert (state["port"], state["failureThreshold"], state["regions"]) == (80, 3, [])
+    assert not state.get("resourcePath")
+    assert not state.get("fqdn")
 
 
 def test_a_record_with_a_dangling_health_check_is_refused_and_named(session: Session, program: Program) -> None:

@@ -148,6 +148,22 @@ def test_an_update_raises_the_version_and_keeps_the_children(route53) -> None:
     assert updated["HealthCheckConfig"]["ChildHealthChecks"] == [child]
 
 
+def test_an_update_resets_what_it_is_told_to_reset(route53) -> None:
+    regions = ["us-east-1", "us-west-1", "us-west-2"]
+    check = new_check(route53, FullyQualifiedDomainName="www.tandem.test", Regions=regions)["Id"]
+    reset = ["ResourcePath", "FullyQualifiedDomainName", "Regions"]
+    route53.update_health_check(HealthCheckId=check, FailureThreshold=3, ResetElements=reset)
+    config = route53.get_health_check(HealthCheckId=check)["HealthCheck"]["HealthCheckConfig"]
+    assert not any(config.get(element) for element in reset)
+    assert (config["FailureThreshold"], config["SearchString"]) == (3, "ok")
+
+
+def test_a_cname_at_the_apex_is_refused_by_the_api(route53, zone) -> None:
+    apex = {"Name": "tandem.test", "Type": "CNAME", "TTL": 5, "ResourceRecords": [{"Value": "other.test"}]}
+    with pytest.raises(ClientError, match="not permitted at apex in zone tandem"):
+        change(route53, zone, "UPSERT", apex)
+
+
 def test_a_check_over_https_has_port_443(route53) -> None:
     made = new_check(route53, Type="HTTPS", Port=None, SearchString=None)
     assert made["HealthCheckConfig"]["Port"] == 443

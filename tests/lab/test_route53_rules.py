@@ -28,7 +28,7 @@ def record(name="api.tandem.test", kind="A", identifier="private", weight="100",
 
 
 def refusal(*records, existing=(), action="CREATE"):
-    return refuse_changes(changes(batch(*records, action=action)), existing, CHECKS.__contains__)
+    return refuse_changes(changes(batch(*records, action=action)), existing, CHECKS.__contains__, "tandem.test.")
 
 
 @pytest.mark.parametrize("weight", ["0", "1", "255"])
@@ -86,6 +86,28 @@ def test_what_the_labs_dns_could_not_answer_truthfully_is_refused(written, compl
     assert complaint in refusal(written).message
 
 
+def simple(name, kind, value) -> str:
+    values = f"<ResourceRecords><ResourceRecord><Value>{value}</Value></ResourceRecord></ResourceRecords>"
+    return record(name=name, kind=kind, identifier="", weight=None, more=values)
+
+
+def test_a_cname_at_the_apex_is_refused() -> None:
+    assert "not permitted at apex" in refusal(simple("Tandem.test.", "CNAME", "other.test")).message
+    assert refusal(simple("www.tandem.test", "CNAME", "other.test")) is None
+
+
+def test_a_cname_beside_other_types_is_refused_whichever_came_first() -> None:
+    cname, address = simple("a.tandem.test", "CNAME", "b.test"), simple("a.tandem.test", "A", "127.77.0.10")
+    assert "conflicts with other records" in refusal(cname, existing=[("a.tandem.test", "A", "")]).message
+    assert "conflicts with other records" in refusal(address, existing=[("a.tandem.test", "CNAME", "")]).message
+    assert refusal(cname, existing=[("b.tandem.test", "A", "")]) is None
+
+
+@pytest.mark.parametrize(("kind", "value"), [("A", "example.org"), ("A", "::1"), ("AAAA", "127.0.0.1"), ("A", "")])
+def test_values_that_are_no_addresses_are_refused(kind, value) -> None:
+    assert "is not a valid IPv" in refusal(simple("a.tandem.test", kind, value)).message
+
+
 def check(**settings) -> bytes:
     config = "".join(f"<{key}>{value}</{key}>" for key, value in settings.items())
     root = "CreateHealthCheckRequest"
@@ -107,6 +129,8 @@ GOOD = {"Type": "HTTP_STR_MATCH", "IPAddress": "127.77.0.10", "SearchString": "o
         ({"Type": "CLOUDWATCH_METRIC"}, "the lab's prober knows"),
         ({"IPAddress": ""}, "needs IPAddress or FullyQualifiedDomainName"),
         ({"Type": "CALCULATED"}, "no ChildHealthChecks"),
+        ({"FullyQualifiedDomainName": "bad..name"}, "FullyQualifiedDomainName 'bad..name'"),
+        ({"FullyQualifiedDomainName": "www.tandem_2.test."}, None),
     ],
 )
 def test_health_checks_are_held_to_the_documented_ranges(changed, complaint) -> None:

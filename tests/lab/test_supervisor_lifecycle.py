@@ -94,6 +94,15 @@ def test_two_ups_at_once_make_one_lab(home) -> None:
     assert sorted(one.communicate(timeout=60)[0].strip() for one in starting) == [b"False", b"True"]
 
 
+def test_a_log_holds_both_outputs_of_its_process_and_of_this_start_only(home) -> None:
+    log_file(home, "api").parent.mkdir(parents=True)
+    log_file(home, "api").write_text("of an earlier start\n")
+    control.up(home, plan(GOOD[0]))
+    control.down(home)
+    lines = log_file(home, "api").read_text().splitlines()
+    assert sorted(lines) == ["ending", "ready", "some line", "starting None lab"]
+
+
 def test_members_get_no_credentials_of_the_user(home, monkeypatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
@@ -119,6 +128,18 @@ def test_a_taken_port_is_named_with_its_holder(home) -> None:
     with socket.create_server((ADDRESS.format(1), 7777)), pytest.raises(LabError, match=named):
         control.up(home, plan(*GOOD))
     assert control.up(home, plan(*GOOD))
+
+
+def test_a_start_that_is_refused_leaves_shared_memory_of_others_alone(home) -> None:
+    other = f"tandemtest{os.getpid()}-b2c3d_other"
+    (SHARED_MEMORY / other).touch()
+    try:
+        with socket.create_server((ADDRESS.format(1), 7777)), pytest.raises(LabError, match="cannot be used"):
+            control.up(home, plan(*GOOD))
+        control.down(home)
+        assert other in segments()
+    finally:
+        (SHARED_MEMORY / other).unlink(missing_ok=True)
 
 
 def test_the_port_of_another_lab_tells_how_to_stop_that_one(home, tmp_path_factory) -> None:

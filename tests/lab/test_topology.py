@@ -61,6 +61,22 @@ def test_a_site_outside_loopback_or_of_no_known_kind_is_refused(kind, block, com
         SiteAddresses(name="x", kind=kind, block=block)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"aws_url": "http://0.0.0.0:5000"},
+        {"aws_url": "http://localhost:5000"},
+        {"dns_host": "0.0.0.0"},
+        {"prober_url": "http://192.0.2.1:5380"},
+    ],
+    ids=str,
+)
+def test_what_stands_above_the_sites_lies_on_loopback_too(wrong) -> None:
+    document = {**Topology.default().to_json(), **wrong}
+    with pytest.raises(TopologyError, match=rf"{next(iter(wrong))}: '.*' is not an address of 127.0.0.0/8"):
+        Topology.from_json(document)
+
+
 def test_an_unknown_site_is_named_with_those_there_are() -> None:
     with pytest.raises(TopologyError, match="'moon' is not in this lab, which has private, public"):
         Topology.default().site("moon")
@@ -72,3 +88,9 @@ def test_the_home_is_absolute_and_comes_from_the_environment(monkeypatch, tmp_pa
     monkeypatch.delenv("TANDEM_HOME")
     monkeypatch.chdir(tmp_path)
     assert home_directory() == tmp_path / ".tandem"
+
+
+def test_the_home_has_one_spelling(tmp_path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "other").symlink_to("real")
+    assert home_directory(tmp_path / "other") == home_directory(tmp_path / "real" / ".." / "real") == tmp_path / "real"

@@ -82,11 +82,12 @@ class AwsType:
         """Why the change cannot be made in place, property by property; UNKNOWN values may be the same as before."""
         tags = ("tags", "tagsAll") if self.tagged else ()
         changes = compare(self.canonical(old), self.canonical(new))
+        able = ", ".join(self.in_place + tags) or "nothing"
         for path, change in changes.items():
             if not is_known(new.get(path.partition(".")[0].partition("[")[0])):
                 continue
             if not any(falls_under(path, rule) for rule in (*self.in_place, *tags)):
-                yield f"{path} changes, and the lab changes only {', '.join(self.in_place + tags) or 'nothing'} in place"
+                yield f"{path} changes, and the lab changes only {able} in place"
             elif change is Change.DELETE and path in self.lasting:
                 yield f"{path} is taken away, which changes nothing here; say what it shall be"
 

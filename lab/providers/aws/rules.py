@@ -84,10 +84,9 @@ def cidr_rules(inputs: dict[str, Any], name: str, shortest: int, longest: int) -
         return
     try:
         length = ipaddress.IPv4Network(str(value)).prefixlen
-    except ValueError as error:
-        yield Failure(
-            name, f"{name} is {value!r}; it has to be an IPv4 block ({error}): give one like 10.0.0.0/{shortest}"
-        )
+    except ValueError:
+        rule = "it has to be an IPv4 block without host bits"
+        yield Failure(name, f"{name} is {value!r}; {rule}: give one like 10.0.0.0/{shortest}")
         return
     if not shortest <= length <= longest:
         yield Failure(name, f"{name} is {value!r}; its length has to lie within /{shortest} and /{longest}: resize it")
