@@ -32,6 +32,8 @@ async def probe(check: Check, address: str, source: str | None = None) -> Result
     context = _any_certificate() if check.type.startswith("HTTPS") else None
     name = (check.fqdn or None) if check.enable_sni else None
     try:
+        if name:
+            name.encode("idna")  # what the handshake does with it, when the connection is there and would be left open
         async with asyncio.timeout(CONNECT_SECONDS):
             reader, writer = await asyncio.open_connection(
                 address,

@@ -79,6 +79,7 @@ class Role(AwsType):
             "managedPolicyArns": [policy["PolicyArn"] for policy in attached],
             "maxSessionDuration": role.get("MaxSessionDuration", 3600),
             "path": role["Path"],
+            "permissionsBoundary": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
             "tagsAll": from_tag_list(role.get("Tags")),
             "uniqueId": role["RoleId"],
         }
