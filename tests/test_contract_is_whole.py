@@ -1,6 +1,7 @@
 """Every key of the contract has a reader; that each is exported is checked where the programs run."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ REFERENCE_METHODS = ("text", "filled")
 KEYS = sorted({(cls.__name__, key) for cls in (*LAYERS.values(), SiteEndpoint) for key in cls.keys()})  # noqa: SIM118
 
 
+@cache
 def names_read() -> set[str]:
     """Attributes, and strings passed to a reference, in everything that reads outputs."""
     found: set[str] = set()

@@ -128,13 +128,15 @@ class Container:
             self._life.cancel()
 
     async def stop(self, grace_seconds: float, *, hooks: bool = True) -> None:
-        """preStop, SIGTERM, grace period, SIGKILL; returns when nothing of it runs."""
+        """preStop, SIGTERM, grace period, SIGKILL; returns when nothing of it runs. Asked again, it cuts the grace."""
         already, self._stopping = self._stopping, True
         if not already and self._run and not self._run.ended:
             if self._ending:
                 await self._run.stop(grace_seconds)
             else:
                 await self._end_run(self._run, grace_seconds, hooks=hooks)
+        elif self._run and not self._run.ended:
+            asyncio.get_running_loop().call_later(max(grace_seconds, 0.0), self._run.kill)
         elif not already and self._life:
             self._life.cancel()
         if self._life:

@@ -55,7 +55,7 @@ def _free_address(store: Store, addresses: SiteAddresses) -> str:
     free = (address for address in map(addresses.node_address, range(1, 255)) if address not in taken)
     found = next(free, None)
     if found is None:
-        raise NoAddressError(f"site {addresses.name} has {len(taken)} nodes and no address for another; ask for fewer")
+        raise NoAddressError(f"site {addresses.name} has addresses for 254 nodes and all are taken; ask for fewer")
     return found
 
 

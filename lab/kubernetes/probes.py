@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,7 +58,7 @@ class Pace:
         )
 
 
-async def answers(probe: Mapping[str, Any], target: Target) -> AsyncIterator[str | None]:
+async def answers(probe: Mapping[str, Any], target: Target) -> AsyncGenerator[str | None]:
     """What `ask` says, again and again: a period lies between the start of one question and that of the next."""
     pace, loop = Pace.of(probe), asyncio.get_running_loop()
     await asyncio.sleep(pace.initial_delay_seconds)

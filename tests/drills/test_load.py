@@ -22,6 +22,8 @@ from dnslib.server import BaseResolver, DNSHandler, DNSServer  # type: ignore[im
 from drills.load import Lag, LoadResult, LoadSettings, Outcome, Sample, Tally, append_jsonl, run
 from drills.resolver import ResolutionError, Resolver
 
+pytestmark = pytest.mark.live
+
 FIRST, SECOND, SILENT = "127.83.8.1", "127.83.8.2", "127.83.8.9"
 NAME = "recommend.tandem.test"
 

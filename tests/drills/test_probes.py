@@ -18,6 +18,8 @@ from drills.probes import DnsHealth, DnsNames, GoldenAnswer, Unreachable
 from stacks.contract import Deployment
 from tests.drills.test_switchover import DIGEST, a_deployment
 
+pytestmark = pytest.mark.live
+
 TOKEN = "token"
 HEALTHY = {"status": TOKEN, "digest": DIGEST}
 OBSERVATION = (

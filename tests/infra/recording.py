@@ -19,6 +19,8 @@ with warnings.catch_warnings():
     LOADED = (ec2.Vpc, s3.Bucket)
 
 LOOP = asyncio.new_event_loop()
+# What a program failed with has been raised; the SDK holds it in other futures too, which nobody asks.
+LOOP.set_exception_handler(lambda *_: None)
 atexit.register(LOOP.close)
 STACK_REFERENCE = "pulumi:pulumi:StackReference"
 COMPUTED: Mapping[str, Mapping[str, Any]] = {

@@ -115,6 +115,9 @@ async def test_a_smaller_pool_drains_a_node_before_it_goes(bench: Bench) -> None
     await until(lambda: bench.settled("d"))
     assert {each["spec"]["nodeName"] for each in bench.pods("d")} == {nodes(bench)[0]["metadata"]["name"]}
     bench.store.delete(MACHINE_DEPLOYMENT, "default", "bench")
+    await until(lambda: any(not each["spec"].get("nodeName") for each in bench.pods("d")), what="no node for a new one")
+    assert nodes(bench), "the last node waits for the budget"
+    bench.store.delete(POD_DISRUPTION_BUDGET, "default", "d")
     await until(lambda: not nodes(bench) and not bench.store.list(MACHINE))
 
 
@@ -155,7 +158,7 @@ async def test_a_site_without_an_address_for_another_machine_says_so(bench: Benc
         bench.store.create(NODE, node)
     bench.store.create(MACHINE_DEPLOYMENT, machines(1))
     message = (await until(lambda: bench.events("FailedCreate")))[0]
-    assert "site bench has 254 nodes and no address for another; ask for fewer" in message
+    assert "site bench has addresses for 254 nodes and all are taken; ask for fewer" in message
 
 
 async def test_every_namespace_has_its_default_service_account(bench: Bench) -> None:
@@ -254,7 +257,7 @@ def test_a_node_group_that_cannot_be_had_is_told_and_holds_no_other_back(caplog:
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2, "once for each group"
     assert "c/odd: instance type 'p5.48xlarge' is not in the lab's table" in told[0]
-    assert "c/large: site public has 254 nodes and no address for another" in told[1]
+    assert "c/large: site public has addresses for 254 nodes and all are taken" in told[1]
 
 
 class Written(BaseHTTPRequestHandler):

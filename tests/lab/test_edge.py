@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from kubelet_bench import (
     BLOCK,
@@ -233,7 +234,9 @@ async def test_a_load_balancer_service_is_reached_at_the_edge_while_a_pod_is_rea
 def aws_url() -> Iterator[str]:
     server = ThreadedMotoServer(f"{BLOCK}.0.30", 0)
     server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    yield url
+    httpx.post(f"{url}/moto-api/reset", timeout=10, trust_env=False)  # its state is that of the process
     server.stop()
 
 
@@ -274,9 +277,8 @@ async def test_a_target_group_binding_is_reached_through_its_listener(tmp_path: 
         await eventually(lambda: refuses(f"{BLOCK}.0.10", 8090), 5, "no pod, no listener")
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "127.80.0.10"])
-def test_a_load_balancers_address_is_one_of_the_site(aws_url: str, address: str) -> None:
-    arn = bound_target_group(aws_url, address)
+def test_a_load_balancers_address_is_one_of_the_site(aws_url: str) -> None:
+    arn = bound_target_group(aws_url, "0.0.0.0")
     groups = TargetGroups(aws_url, SiteAddresses(name="bench", kind="public", block=BLOCK))
     assert groups.listeners([arn]) == {arn: []}
 

@@ -324,11 +324,22 @@ async def test_a_sidecar_ends_when_a_later_init_container_fails_for_good(bench: 
     assert processes_of(bench.site.home) == []
 
 
+async def test_a_pod_that_is_deleted_shortens_the_end_of_a_sidecar(bench: Bench) -> None:
+    stubborn = container("side", "python", "-c", STUBBORN, restartPolicy="Always")
+    fails = container("fetch", "sh", "-c", "sleep 1; exit 3")
+    spec = pod("p", initContainers=[stubborn, fails], restartPolicy="Never", terminationGracePeriodSeconds=60)
+    bench.store.create(POD, spec)
+    await until(lambda: "terminated" in bench.status("p", 1, init=True)["state"])
+    bench.store.delete(POD, "default", "p", grace_period_seconds=1)
+    await until(lambda: bench.gone("p"), 5)
+    assert processes_of(bench.site.home) == []
+
+
 async def test_temporary_files_lie_in_the_pods_folder_and_go_with_it(bench: Bench) -> None:
     bench.store.create(POD, pod("p", container("main", "sh", "-c", "mktemp; exec sleep 1000")))
     await until(lambda: bench.ready("p") and bench.log("p"))
     made = Path(bench.log("p").strip())
-    assert made.is_file()
+    await until(made.is_file)
     assert made.is_relative_to(bench.folder("p"))
     bench.store.delete(POD, "default", "p", grace_period_seconds=0)
     await until(lambda: bench.gone("p") and not made.exists())

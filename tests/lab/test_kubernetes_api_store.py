@@ -173,7 +173,7 @@ class TestDefaults:
         store = Store(service_network=IPv4Network("127.78.128.0/18"))
         ports = [{"port": 80}]
         metadata = {"name": "web", "namespace": "default"}
-        with pytest.raises(Invalid, match="range of valid IPs is 127.78.128.0/18"):
+        with pytest.raises(Invalid, match=r"range of valid IPs is 127.78.128.0/18"):
             store.create(kinds.SERVICE, {"metadata": metadata, "spec": {"ports": ports, "clusterIP": address}})
         made = store.create(kinds.SERVICE, {"metadata": metadata, "spec": {"ports": ports}})
         made["spec"]["clusterIP"] = address

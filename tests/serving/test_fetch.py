@@ -14,6 +14,8 @@ from store_stage import a_package, a_store, absent_endpoint, moto_server, use_cr
 from serving import fetch, manifest
 from serving.store import Store, object_key, publish
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from serving import cli, manifest
 from serving.data import Behaviour
 
+pytestmark = pytest.mark.live
+
 run = CliRunner()
 
 

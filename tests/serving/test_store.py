@@ -11,6 +11,8 @@ from serving import PackageError, StoreError, StoreUnreachableError
 from serving.manifest import read
 from serving.store import Store, check_version, object_key, publish, versions
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
