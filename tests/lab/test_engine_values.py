@@ -127,7 +127,7 @@ def test_a_lost_edge_is_named() -> None:
         ),
         ("aws", {"region": "us-east-1"}, "endpoints names no address"),
         ("aws", {"endpoints": '[{"s3": "http://127.10.0.2:9000", "sts": "http://localhost.example"}]'}, r"sts is"),
-        ("kubernetes", {"kubeconfig": "/root/.kube/config"}, "kubeconfig names no address"),
+        ("kubernetes", {"kubeconfig": "/home/someone/.kube/config"}, "kubeconfig names no address"),
         (
             "kubernetes",
             {"kubeconfig": "clusters:\n- cluster:\n    server: https://10.0.0.1:6443\n"},
