@@ -18,6 +18,8 @@ from lab.aws.api import Api
 from lab.aws.inventory import Inventory
 from lab.aws.server import moto_application
 
+pytestmark = pytest.mark.live
+
 ADDRESS = "127.77.0.120"
 
 
