@@ -34,8 +34,6 @@ from lab.kubernetes.machines import shape_of
 from lab.kubernetes.nodes import GPU_RESOURCE, retire, taint_of
 from lab.topology import SiteAddresses
 
-pytestmark = pytest.mark.live
-
 live = pytest.mark.live
 
 
