@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import time
 import warnings
@@ -71,8 +70,6 @@ def to_onnx(model: Any) -> bytes:
     The file holds nothing of the machine it was made on: names of source files and traces are taken out, so that the
     same weights give the same bytes.
     """
-    # The exporter was seen to change what it exports.
-    model = copy.deepcopy(model)
     import torch
 
     example = torch.zeros(3, HISTORY_LENGTH, dtype=torch.int64)
