@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import control
-from lab.aws.prober_settings import DEFAULT_CHECKERS
+from lab.aws.check import HEALTHY_SHARE
+from lab.aws.prober_settings import CHECKER_LIMIT, DEFAULT_CHECKERS
 from lab.members import table
 from lab.process import alive
 from lab.state import LabError, LabState, Plan, log_file
@@ -35,16 +36,24 @@ def _fail(error: Exception) -> typer.Exit:
 @app.command()
 def up(
     topology: Annotated[Path | None, typer.Option(help="JSON file with other sites or addresses.")] = None,
-    checkers: Annotated[int, typer.Option(min=1, max=250, help="Probers per health check.")] = DEFAULT_CHECKERS,
+    checkers: Annotated[
+        int, typer.Option(min=1, max=CHECKER_LIMIT, help="Probers per health check.")
+    ] = DEFAULT_CHECKERS,
     clock_factor: Annotated[
         float, typer.Option(min=1.0, help="Divides the health checks' intervals; 1 is real time.")
     ] = 1.0,
+    healthy_share: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of checkers that keeps a site; another one than AWS's to see its worth."
+        ),
+    ] = HEALTHY_SHARE,
 ) -> None:
     """Start the lab and wait until all of it is ready."""
     began = time.monotonic()
     try:
         chosen = Topology.default() if topology is None else Topology.from_json(json.loads(topology.read_text()))
-        members = table(chosen, checkers=checkers, clock_factor=clock_factor)
+        members = table(chosen, checkers=checkers, clock_factor=clock_factor, healthy_share=healthy_share)
         fresh = control.up(home_directory(), Plan(chosen, members), lambda line: _errors.print(f"  {line}"))
     except (LabError, TopologyError, OSError, json.JSONDecodeError) as error:
         raise _fail(error) from None
@@ -54,6 +63,10 @@ def up(
     _errors.print(f"{said}: {len(members)} processes, home {home_directory()}")
     if clock_factor != 1:
         _errors.print(f"health checks run {clock_factor:g} times faster than declared")
+    if healthy_share != HEALTHY_SHARE:
+        _errors.print(
+            f"a site is dropped when no more than {healthy_share:.0%} of its checkers see it; AWS's rule is 18 %"
+        )
 
 
 @app.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from lab.aws.check import HEALTHY_SHARE
 from lab.process import MARKER
 from lab.topology import HOME_VARIABLE, Topology, lab_directory
 
@@ -56,7 +57,9 @@ class Member:
         )
 
 
-def table(topology: Topology, *, checkers: int, clock_factor: float) -> tuple[Member, ...]:
+def table(
+    topology: Topology, *, checkers: int, clock_factor: float, healthy_share: float = HEALTHY_SHARE
+) -> tuple[Member, ...]:
     """Everything a lab of this topology runs; `clock_factor` other than 1 shortens the health checks' intervals."""
     dns = topology.dns_host
     members = [
@@ -64,7 +67,10 @@ def table(topology: Topology, *, checkers: int, clock_factor: float) -> tuple[Me
         Member(
             name="route53",
             module="lab.aws.route53",
-            arguments=("--checkers", str(checkers), "--clock-factor", str(clock_factor)),
+            arguments=(
+                *("--checkers", str(checkers), "--clock-factor", str(clock_factor)),
+                *("--healthy-share", str(healthy_share)),
+            ),
             needs=("aws",),
             listens=(
                 Listener(host=dns, port=topology.dns_port),

@@ -14,10 +14,12 @@ from urllib.parse import parse_qs, urlsplit
 from moto.route53.models import Route53Backend, route53_backends
 
 from lab.aws import observations
-from lab.aws.request_log import RequestLog, operation
+from lab.aws.request_log import Operation, RequestLog, operation
+from lab.aws.route53_check_rules import refuse_check, refuse_deletion
 from lab.aws.route53_repairs import complete_new_check, complete_updated_check, key, repair_deletion, repair_zone
-from lab.aws.route53_rules import MalformedXml, Refusal, changes, refuse_changes, refuse_check
-from lab.aws.server import arguments, moto_application, preload, serve
+from lab.aws.route53_rules import MalformedXml, Refusal, changes, refuse_changes
+from lab.aws.server import ACCOUNT, arguments, moto_application, preload, serve
+from lab.aws.write_refusal import REASON, UNAVAILABLE, ServiceError, WriteRefusal, service_error
 from lab.process import die_with_parent
 from lab.topology import Topology
 
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 
 BODY_LIMIT_BYTES: Final = 16 * 2**20
 """The calls of this API are small; objects go to the stores of the sites."""
-ACCOUNT: Final = "123456789012"
-"""moto's default account, which the lab's dummy credentials belong to."""
 WARM: Final = ("route53", "ec2", "elbv2", "eks", "iam", "sts")
+OWN_CALLS: Final = (
+    "there are GET /tandem/requests?since=N&writes=true, GET /tandem/version, and GET, PUT and DELETE"
+    " /tandem/refuse-writes"
+)
 
 _CHECK = re.compile(r"/2013-04-01/healthcheck(?:/(?P<id>[^/]+)(?:/(?P<aspect>status|lastfailurereason))?)?/?")
 _RECORDS = re.compile(r"/2013-04-01/hostedzone/(?P<zone>[^/]+)/rrset/?")
@@ -44,11 +48,10 @@ class Api:
         self._prober_url = prober_url
         self._lock = threading.Lock()
         self.log = RequestLog()
+        self.refusal = WriteRefusal()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if path.startswith("/tandem/"):
-            return self._own(path, environ, start_response)
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > BODY_LIMIT_BYTES:
             refusal = Refusal(
@@ -57,7 +60,9 @@ class Api:
             return _refuse(start_response, refusal)
         body = environ["wsgi.input"].read(length) if length else b""
         environ["wsgi.input"] = io.BytesIO(body)
-        service, action = operation(environ, body)
+        if path.startswith("/tandem/"):
+            return self._own(path, body, environ, start_response)
+        asked = operation(environ, body)
         status = 500
 
         def noting(line: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -66,9 +71,22 @@ class Api:
             return start_response(line, headers, *rest)
 
         try:
+            error = self._prevented(asked, environ)
+            if error is not None:
+                noting(f"{error.status} ", [*error.headers, ("Content-Length", str(len(error.body)))])
+                return [error.body]
             return list(self._dispatch(path, body, environ, noting))
         finally:
-            self.log.record(service=service, action=action, method=environ["REQUEST_METHOD"], path=path, status=status)
+            self.log.record(asked, status)
+
+    def _prevented(self, asked: Operation, environ: WSGIEnvironment) -> ServiceError | None:
+        """What is answered before anything is done: writes are refused for now, or nothing was to be done."""
+        if asked.changes and self.refusal.seconds:
+            return service_error(environ, asked.service, UNAVAILABLE, REASON, 503)
+        if asked.dry_run:  # moto does what several operations ask for, dry run or not
+            reason = "Request would have succeeded, but DryRun flag is set."
+            return service_error(environ, asked.service, "DryRunOperation", reason, 412)
+        return None
 
     def _dispatch(
         self, path: str, body: bytes, environ: WSGIEnvironment, start_response: StartResponse
@@ -99,8 +117,10 @@ class Api:
             if check_id and known is None:
                 return _refuse(start_response, _no_such_check(check_id))
             if environ["REQUEST_METHOD"] == "DELETE":
-                return list(self._moto(environ, start_response))
-            refusal = refuse_check(body, checks.__contains__, str(known.type_) if known else None)
+                refusal = refuse_deletion(check_id or "", {one.id: one.children or () for one in checks.values()})
+                return _refuse(start_response, refusal) if refusal else list(self._moto(environ, start_response))
+            kinds = {one.id: str(one.type_) for one in checks.values()}
+            refusal = refuse_check(body, kinds, str(known.type_) if known else None)
             if refusal is not None:
                 return _refuse(start_response, refusal)
             if known is None:
@@ -140,18 +160,26 @@ class Api:
             return _refuse(start_response, Refusal("ServiceUnavailable", str(error), 503))
         return _answer(start_response, 200, observations.document(name, seen))
 
-    def _own(self, path: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def _own(self, path: str, body: bytes, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """The lab's own calls; they stand in no log."""
+        method = environ["REQUEST_METHOD"]
         query = parse_qs(environ.get("QUERY_STRING", ""))
         since = query.get("since", ["0"])[0]
-        document: dict[str, Any]
-        if path == "/tandem/requests" and since.isdigit():
-            document = {"requests": self.log.calls(since=int(since), writes_only=query.get("writes") == ["true"])}
-        elif path == "/tandem/version":
-            document = {"version": self.log.version()}
-        else:
-            document = {"error": f"{path}: there are /tandem/requests?since=N&writes=true and /tandem/version"}
-            return _answer(start_response, 404, json.dumps(document).encode(), "application/json")
-        return _answer(start_response, 200, json.dumps(document).encode(), "application/json")
+        if path == "/tandem/requests" and method == "GET" and since.isdigit():
+            return _json(start_response, 200, self.log.after(int(since), writes_only=query.get("writes") == ["true"]))
+        if path == "/tandem/version" and method == "GET":
+            return _json(start_response, 200, {"version": self.log.version()})
+        if path == "/tandem/refuse-writes" and method in ("GET", "PUT", "DELETE"):
+            try:
+                if method == "PUT":
+                    self.refusal.begin(json.loads(body)["seconds"])
+            except (ValueError, KeyError, TypeError) as error:
+                reason = f'{error}; send {{"seconds": N}}'
+                return _json(start_response, 400, {"error": reason})
+            if method == "DELETE":
+                self.refusal.end()
+            return _json(start_response, 200, {"seconds": self.refusal.seconds})
+        return _json(start_response, 404, {"error": f"{method} {path}: {OWN_CALLS}"})
 
 
 def _backend() -> Route53Backend:
@@ -165,6 +193,10 @@ def _no_such_check(check_id: str) -> Refusal:
 
 def _refuse(start_response: StartResponse, refusal: Refusal) -> Iterable[bytes]:
     return _answer(start_response, refusal.status, refusal.body())
+
+
+def _json(start_response: StartResponse, status: int, document: dict[str, Any]) -> Iterable[bytes]:
+    return _answer(start_response, status, json.dumps(document).encode(), "application/json")
 
 
 def _answer(start_response: StartResponse, status: int, body: bytes, content_type: str = "text/xml") -> Iterable[bytes]:

@@ -30,6 +30,8 @@ class Check:
     inverted: bool = False
     disabled: bool = False
     enable_sni: bool = False
+    regions: tuple[str, ...] = ()
+    """Where it is checked from; empty means everywhere."""
     children: tuple[str, ...] = ()
     health_threshold: int = 0
 
@@ -51,6 +53,7 @@ class Check:
             inverted=config.get("Inverted", False),
             disabled=config.get("Disabled", False),
             enable_sni=config.get("EnableSNI", False),
+            regions=tuple(config.get("Regions", ())),
             children=tuple(config.get("ChildHealthChecks", ())),
             health_threshold=config.get("HealthThreshold", 0),
         )
@@ -71,6 +74,8 @@ class Checker:
     region: str
     address: str
     """Source address of its probes."""
+    number: int = 0
+    """Which of the lab's checkers it is, from 0."""
     healthy: bool | None = None
     """None until the threshold was reached for the first time."""
     consecutive: int = 0
@@ -91,17 +96,22 @@ class Checker:
             self.healthy = result.healthy
 
 
-def endpoint_healthy(checkers: Sequence[Checker]) -> bool:
+def endpoint_healthy(checkers: Sequence[Checker], share: float = HEALTHY_SHARE) -> bool:
     """Whether enough checkers see the endpoint healthy.
 
     A checker without a view yet counts as one that does: Route 53 considers a new check healthy until there is
     enough data (an inverted one therefore unhealthy).
     """
     seeing = sum(checker.healthy is not False for checker in checkers)
-    return not checkers or seeing > HEALTHY_SHARE * len(checkers)
+    return not checkers or seeing > share * len(checkers)
 
 
-def healthy(check_id: str, checks: Mapping[str, Check], views: Mapping[str, Sequence[Checker]]) -> bool:
+def healthy(
+    check_id: str,
+    checks: Mapping[str, Check],
+    views: Mapping[str, Sequence[Checker]],
+    share: float = HEALTHY_SHARE,
+) -> bool:
     """The status DNS goes by.
 
     A disabled check is healthy. A calculated one counts healthy children against its threshold; a child that does
@@ -110,11 +120,15 @@ def healthy(check_id: str, checks: Mapping[str, Check], views: Mapping[str, Sequ
     """
     if check_id not in checks:
         return True
-    return _healthy(check_id, checks, views, frozenset())
+    return _healthy(check_id, checks, views, share, frozenset())
 
 
 def _healthy(
-    check_id: str, checks: Mapping[str, Check], views: Mapping[str, Sequence[Checker]], above: frozenset[str]
+    check_id: str,
+    checks: Mapping[str, Check],
+    views: Mapping[str, Sequence[Checker]],
+    share: float,
+    above: frozenset[str],
 ) -> bool:
     if check_id not in checks or check_id in above:
         return False
@@ -122,8 +136,8 @@ def _healthy(
     if check.disabled:
         seen = True
     elif check.type == CALCULATED:
-        count = sum(_healthy(child, checks, views, above | {check_id}) for child in check.children)
+        count = sum(_healthy(child, checks, views, share, above | {check_id}) for child in check.children)
         seen = count >= check.health_threshold
     else:
-        seen = endpoint_healthy(views.get(check_id, ()))
+        seen = endpoint_healthy(views.get(check_id, ()), share)
     return seen != check.inverted

@@ -13,7 +13,7 @@ from typing import Any
 from lab.aws import check as rules
 from lab.aws.check import CALCULATED, Check, Checker, Result
 from lab.aws.probe import probe
-from lab.aws.prober_settings import CHECKER_LIMIT, DEFAULT_CHECKERS, REGIONS
+from lab.aws.prober_settings import CHECKER_LIMIT, DEFAULT_CHECKERS, FIRST_ADDRESS, REGIONS
 
 Ask = Callable[[Check, str, str | None], Awaitable[Result]]
 Lookup = Callable[[str], str | None]
@@ -32,15 +32,20 @@ class Prober:
         source_network: str | None = None,
         checkers: int = DEFAULT_CHECKERS,
         clock_factor: float = 1.0,
+        healthy_share: float = rules.HEALTHY_SHARE,
         ask: Ask = probe,
     ) -> None:
-        """`source_network`: three octets of the checkers' addresses; `clock_factor` divides the intervals."""
+        """`source_network`: three octets of the checkers' addresses; `clock_factor` divides the intervals.
+
+        `healthy_share` other than Route 53's own is for seeing what its rule is good for.
+        """
         if not 1 <= checkers <= CHECKER_LIMIT:
             raise ValueError(f"checkers is {checkers}; it must be from 1 to {CHECKER_LIMIT}: choose one that is")
         if clock_factor < 1:
             raise ValueError(f"clock_factor is {clock_factor}; it must be at least 1, which is real time")
         self._lookup, self._ask = lookup, ask
         self._source_network, self._checker_count, self.clock_factor = source_network, checkers, clock_factor
+        self.healthy_share = healthy_share
         self._checks: dict[str, Check] = {}
         self._views: dict[str, list[Checker]] = {}
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
@@ -60,15 +65,16 @@ class Prober:
         for check_id, check in declared.items():
             if check.type == CALCULATED or check.disabled or check_id in self._tasks:
                 continue
-            views = self._views.setdefault(check_id, self._new_views())
+            views = self._views[check_id] = self._checkers(check)
             self._tasks[check_id] = [
-                asyncio.ensure_future(self._run(check, checker, number)) for number, checker in enumerate(views)
+                asyncio.ensure_future(self._run(check, checker, number / len(views)))
+                for number, checker in enumerate(views)
             ]
         self._note_changes()
 
     def healthy(self, check_id: str) -> bool:
         """Whether records with this check may be answered."""
-        return rules.healthy(check_id, self._checks, self._views)
+        return rules.healthy(check_id, self._checks, self._views, self.healthy_share)
 
     def report(self) -> dict[str, Any]:
         """Every check with its status, since when, and what each checker saw last."""
@@ -81,7 +87,9 @@ class Prober:
                 "inverted": check.inverted,
                 "interval_seconds": check.interval_seconds,
                 "failure_threshold": check.failure_threshold,
+                "regions": list(check.regions),
                 "children": list(check.children),
+                "health_threshold": check.health_threshold,
                 "checkers": [asdict(checker) for checker in self._views.get(check_id, ())],
             }
             for check_id, check in self._checks.items()
@@ -95,20 +103,32 @@ class Prober:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _new_views(self) -> list[Checker]:
-        return [
-            Checker(
-                region=REGIONS[number % len(REGIONS)],
-                address=f"{self._source_network}.{number + 1}" if self._source_network else "127.0.0.1",
-            )
-            for number in range(self._checker_count)
-        ]
+    def _checkers(self, check: Check) -> list[Checker]:
+        """Those in the check's regions, with the views they have already.
 
-    async def _run(self, check: Check, checker: Checker, number: int) -> None:
-        """Probe for ever: the interval runs from one result to the next request, as Route 53's does."""
+        All of them where none is: a lab of few checkers has not got every region, and a check that nobody looks at
+        would be healthy for ever.
+        """
+        known = {checker.number: checker for checker in self._views.get(check.id, ())}
+        every = [known.get(number) or self._checker(number) for number in range(self._checker_count)]
+        return [checker for checker in every if not check.regions or checker.region in check.regions] or every
+
+    def _checker(self, number: int) -> Checker:
+        network = self._source_network
+        return Checker(
+            region=REGIONS[number % len(REGIONS)],
+            address=f"{network}.{FIRST_ADDRESS + number}" if network else "127.0.0.1",
+            number=number,
+        )
+
+    async def _run(self, check: Check, checker: Checker, share: float) -> None:
+        """Probe for ever: the interval runs from one result to the next request, as Route 53's does.
+
+        `share` of an interval passes before the first probe, and a bit of chance, so that checkers do not ask at once.
+        """
         interval = check.interval_seconds / self.clock_factor
-        chance = random.Random(f"{check.id} {number}")  # noqa: S311  # spreads the checkers, hides nothing
-        await asyncio.sleep((number + chance.random()) / self._checker_count * interval)
+        chance = random.Random(f"{check.id} {checker.number}")  # noqa: S311  # spreads the checkers, hides nothing
+        await asyncio.sleep((share + chance.random() / self._checker_count) * interval)
         source = checker.address if self._source_network else None
         while True:
             try:

@@ -19,8 +19,28 @@ KEPT_READS: Final = 2_000
 KEPT_WRITES: Final = 20_000
 READING: Final = ("Get", "List", "Describe", "Head", "Test", "Lookup", "Search", "Query", "Simulate", "AssumeRole")
 """Beginnings of operation names that change nothing."""
+FORM: Final = "application/x-www-form-urlencoded"
 
 _CREDENTIAL: Final = re.compile(r"Credential=[^/,\s]+/[^/]*/(?P<region>[^/]*)/(?P<service>[^/]*)/aws4_request")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What one request asks for; service and action are empty where it does not say."""
+
+    service: str
+    action: str
+    method: str
+    path: str
+    dry_run: bool = False
+    """Only asks whether it would be allowed, as EC2 offers it: whatever it names, it changes nothing."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether what it names changes something when it succeeds."""
+        if self.action:
+            return not self.action.startswith(READING)
+        return self.method not in ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +55,7 @@ class Call:
     path: str
     status: int
     write: bool
-    """Whether the operation changes something when it succeeds."""
+    """Whether it changes something when it succeeds; a refused one was an attempt."""
 
 
 class RequestLog:
@@ -50,9 +70,9 @@ class RequestLog:
         self._reads: deque[Call] = deque(maxlen=KEPT_READS)
         self._writes: deque[Call] = deque(maxlen=KEPT_WRITES)
 
-    def record(self, *, service: str, action: str, method: str, path: str, status: int) -> None:
+    def record(self, asked: Operation, status: int) -> None:
         """Append one call."""
-        write = not action.startswith(READING) if action else method not in ("GET", "HEAD", "OPTIONS")
+        write = asked.changes and not asked.dry_run
         with self._lock:
             self._sequence += 1
             self._done_writes += write and status < 400
@@ -60,10 +80,10 @@ class RequestLog:
                 Call(
                     sequence=self._sequence,
                     time=time.time(),
-                    service=service,
-                    action=action,
-                    method=method,
-                    path=path,
+                    service=asked.service,
+                    action=asked.action,
+                    method=asked.method,
+                    path=asked.path,
                     status=status,
                     write=write,
                 )
@@ -74,29 +94,38 @@ class RequestLog:
         with self._lock:
             return f"{self.epoch}-{self._done_writes}"
 
-    def calls(self, *, since: int = 0, writes_only: bool = False) -> list[dict[str, Any]]:
-        """Calls after the sequence number `since`, oldest first."""
+    def after(self, sequence: int = 0, *, writes_only: bool = False) -> dict[str, Any]:
+        """Calls after a sequence number, oldest first, with the number of the last call of any kind.
+
+        Ask for what comes after that number to go on without a gap; another `epoch` means another log.
+        """
         with self._lock:
             kept = [*self._writes, *([] if writes_only else self._reads)]
-        return [asdict(call) for call in sorted(kept, key=lambda call: call.sequence) if call.sequence > since]
+            latest = self._sequence
+        calls = sorted((call for call in kept if call.sequence > sequence), key=lambda call: call.sequence)
+        return {"requests": [asdict(call) for call in calls], "latest": latest, "epoch": self.epoch}
 
 
-def operation(environ: dict[str, Any], body: bytes) -> tuple[str, str]:
-    """Service and action of a request, each empty where it does not say."""
+def operation(environ: dict[str, Any], body: bytes) -> Operation:
+    """What a request asks for, from its headers, path and form."""
     scope = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     service = scope["service"] if scope else ""
+    method, path = environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", "")
+    asked = functools.partial(Operation, service=service, method=method, path=path)
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
-        return service, target.rpartition(".")[2]
-    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        form = parse_qs(body.decode("utf-8", "replace"))
-        if "Action" in form:
-            return service, form["Action"][0]
-    method, path = environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", "")
+        return asked(action=target.rpartition(".")[2])
+    text = environ.get("QUERY_STRING", "")
+    if environ.get("CONTENT_TYPE", "").startswith(FORM):
+        text = f"{text}&{body.decode('utf-8', 'replace')}"
+    form = parse_qs(text)
+    if "Action" in form:
+        dry_run = service == "ec2" and form.get("DryRun", [""])[0].lower() == "true"
+        return asked(action=form["Action"][0], dry_run=dry_run)
     for verb, pattern, action in _rest_operations(service):
         if verb == method and pattern.fullmatch(path):
-            return service, action
-    return service, ""
+            return asked(action=action)
+    return asked(action="")
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from lab.aws.check import HEALTHY_SHARE
 from lab.aws.dns import NameServer
 from lab.aws.inventory import Inventory, Snapshot
 from lab.aws.prober import Prober
@@ -32,14 +33,22 @@ log = logging.getLogger(__name__)
 class DataPlane:
     """Answers by the last declaration that could be read, also while the API is away."""
 
-    def __init__(self, inventory: Inventory, *, source_network: str, checkers: int, clock_factor: float) -> None:
+    def __init__(
+        self, inventory: Inventory, *, source_network: str, checkers: int, clock_factor: float, healthy_share: float
+    ) -> None:
         self._inventory = inventory
         self._snapshot = Snapshot()
         self._pick = random.SystemRandom().randrange
         self._version = ""
         self._read_at: float | None = None
         self._trouble = ""
-        self.prober = Prober(self._address, source_network=source_network, checkers=checkers, clock_factor=clock_factor)
+        self.prober = Prober(
+            self._address,
+            source_network=source_network,
+            checkers=checkers,
+            clock_factor=clock_factor,
+            healthy_share=healthy_share,
+        )
 
     def resolve(self, name: str, kind: str) -> Answer:
         """The answer of now."""
@@ -79,6 +88,7 @@ class DataPlane:
         """What the status API tells."""
         return {
             "clock_factor": self.prober.clock_factor,
+            "healthy_share": self.prober.healthy_share,
             "zones": {zone.name: len(zone.records) for zone in self._snapshot.zones},
             "declaration_age_seconds": None if self._read_at is None else time.monotonic() - self._read_at,
             "api_trouble": self._trouble,
@@ -86,14 +96,20 @@ class DataPlane:
         }
 
 
-async def serve(topology: Topology, *, checkers: int, clock_factor: float) -> None:
+async def serve(topology: Topology, *, checkers: int, clock_factor: float, healthy_share: float) -> None:
     """Serve until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     network = ".".join([*topology.dns_host.split(".")[:2], "1"])
     inventory = Inventory(topology.aws_url)
-    plane = DataPlane(inventory, source_network=network, checkers=checkers, clock_factor=clock_factor)
+    plane = DataPlane(
+        inventory,
+        source_network=network,
+        checkers=checkers,
+        clock_factor=clock_factor,
+        healthy_share=healthy_share,
+    )
     server = NameServer(plane.resolve)
     await server.start(topology.dns_host, topology.dns_port)
     runner = web.AppRunner(_status_application(plane), access_log=None)
@@ -132,9 +148,17 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--home", required=True)
     parser.add_argument("--checkers", type=int, default=DEFAULT_CHECKERS)
     parser.add_argument("--clock-factor", type=float, default=1.0, help="divides the intervals of health checks")
+    parser.add_argument("--healthy-share", type=float, default=HEALTHY_SHARE, help="share of checkers that is enough")
     parsed = parser.parse_args(given)
     topology = Topology.load(parsed.home)
-    asyncio.run(serve(topology, checkers=parsed.checkers, clock_factor=parsed.clock_factor))
+    asyncio.run(
+        serve(
+            topology,
+            checkers=parsed.checkers,
+            clock_factor=parsed.clock_factor,
+            healthy_share=parsed.healthy_share,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -12,9 +11,6 @@ from xml.sax.saxutils import escape
 
 NAMESPACE: Final = "https://route53.amazonaws.com/doc/2013-04-01/"
 WEIGHTS: Final = range(256)
-INTERVALS: Final = (10, 30)
-THRESHOLDS: Final = range(1, 11)
-SEARCH_STRING_LIMIT: Final = 255
 ENDPOINT_TYPES: Final = ("HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP")
 CHECK_TYPES: Final = (*ENDPOINT_TYPES, "CALCULATED")
 HOST_NAME: Final = r"(?=.{1,255}$)([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?"
@@ -222,52 +218,3 @@ def is_address(value: str, version: int) -> bool:
         return ipaddress.ip_address(value).version == version
     except ValueError:
         return False
-
-
-def refuse_check(body: bytes, has_check: Callable[[str], bool], known_type: str | None = None) -> Refusal | None:
-    """Why a CreateHealthCheck request, or an update of a check of `known_type`, is refused; None when it is not."""
-    root = parse(body)
-    config = root.find("HealthCheckConfig")
-    config = root if config is None else config
-    kind = known_type or config.findtext("Type") or ""
-    if kind not in CHECK_TYPES:
-        return Refusal(
-            "InvalidInput", f"health check type {kind!r}: the lab's prober knows {', '.join(CHECK_TYPES)}; use one"
-        )
-    interval = config.findtext("RequestInterval")
-    if interval is not None and interval not in map(str, INTERVALS):
-        return Refusal("InvalidInput", f"RequestInterval {interval}: allowed are 10 and 30 seconds; choose one")
-    threshold = config.findtext("FailureThreshold")
-    if threshold is not None and not (threshold.isdigit() and int(threshold) in THRESHOLDS):
-        return Refusal("InvalidInput", f"FailureThreshold {threshold}: it must be from 1 to 10; choose one that is")
-    search = config.findtext("SearchString")
-    if search is not None and not 0 < len(search) <= SEARCH_STRING_LIMIT:
-        return Refusal("InvalidInput", f"SearchString of {len(search)} characters: 1 to 255 are allowed; adapt it")
-    name = config.findtext("FullyQualifiedDomainName")
-    if name and not re.fullmatch(HOST_NAME, name):
-        return Refusal(
-            "InvalidInput",
-            f"FullyQualifiedDomainName {name!r}: a host name has labels of 1 to 63 letters, digits, hyphens and"
-            " underscores between single dots; correct it",
-        )
-    children = [child.text or "" for child in config.iterfind("ChildHealthChecks/ChildHealthCheck")]
-    for child in children:
-        if not has_check(child):
-            return Refusal("InvalidInput", f"ChildHealthCheck {child} does not exist; create it first")
-    return None if known_type else _refuse_incomplete(kind, config, search, children)
-
-
-def _refuse_incomplete(kind: str, config: ET.Element, search: str | None, children: list[str]) -> Refusal | None:
-    if kind == "CALCULATED":
-        if not children:
-            return Refusal("InvalidInput", "a CALCULATED health check has no ChildHealthChecks; name at least one")
-        return None
-    if not config.findtext("IPAddress") and not config.findtext("FullyQualifiedDomainName"):
-        return Refusal("InvalidInput", f"a {kind} health check needs IPAddress or FullyQualifiedDomainName; give one")
-    if kind.endswith("_STR_MATCH") != (search is not None):
-        return Refusal(
-            "InvalidInput", f"a {kind} health check {'needs a' if search is None else 'takes no'} SearchString"
-        )
-    if kind == "TCP" and not config.findtext("Port"):
-        return Refusal("InvalidInput", "a TCP health check needs a Port; give one")
-    return None

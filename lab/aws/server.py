@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -18,6 +18,9 @@ from lab.topology import home_directory
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+ACCOUNT: Final = "123456789012"
+"""moto's default account, which the lab's dummy credentials belong to."""
 
 
 def arguments(given: list[str] | None, *, with_site: bool = False) -> tuple[Path, str]:
@@ -35,12 +38,10 @@ def moto_application() -> WSGIApplication:
     return application
 
 
-def serve(host: str, port: int, application: WSGIApplication, *, warm_up: Iterable[str] = ()) -> NoReturn:
-    """Serve until SIGTERM or SIGINT; `warm_up` names the backends loaded before `ready` is printed."""
+def serve(host: str, port: int, application: WSGIApplication) -> NoReturn:
+    """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    if isinstance(application, DomainDispatcherApplication):
-        preload(application, warm_up)
     server = make_server(host, port, application, threaded=True, request_handler=MotoRequestHandler)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))  # all state is in memory: there is nothing to put away

@@ -99,3 +99,26 @@ def test_a_check_is_read_as_the_api_lists_it() -> None:
     config = {"Type": "HTTPS_STR_MATCH", "IPAddress": "127.77.0.10", "SearchString": "ok", "RequestInterval": 10}
     check = Check.from_aws({"Id": "a", "HealthCheckConfig": config})
     assert (check.port, check.path, check.failure_threshold, check.interval_seconds) == (443, "/", 3, 10)
+    assert check.regions == ()
+
+
+def test_a_calculated_check_is_read_as_the_api_lists_it() -> None:
+    config = {"Type": "CALCULATED", "ChildHealthChecks": ["a", "b"], "HealthThreshold": 2, "Inverted": True}
+    check = Check.from_aws({"Id": "p", "HealthCheckConfig": config})
+    assert (check.children, check.health_threshold, check.inverted) == (("a", "b"), 2, True)
+
+
+@pytest.mark.parametrize(("threshold", "disabled"), [(2, False), (1, True)])
+def test_a_calculated_check_is_inverted_last(threshold, disabled) -> None:
+    parent = Check(
+        id="p", type="CALCULATED", children=("a", "b"), health_threshold=threshold, inverted=True, disabled=disabled
+    )
+    views = {"a": checkers(True), "b": checkers(False)}
+    assert status("p", parent, endpoint("a"), endpoint("b"), views=views) == (not disabled)
+
+
+def test_a_new_site_is_away_until_its_mark_was_looked_for() -> None:
+    golden, drain = endpoint("golden"), endpoint("drain", inverted=True)
+    site = Check(id="site", type="CALCULATED", children=("golden", "drain"), health_threshold=2)
+    assert not status("site", site, golden, drain, views={"golden": checkers(True), "drain": checkers(None)})
+    assert status("site", site, golden, drain, views={"golden": checkers(None), "drain": checkers(False)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.error
 import urllib.request
 
 import boto3
@@ -17,10 +18,12 @@ from lab.aws import observations
 from lab.aws.api import Api
 from lab.aws.inventory import Inventory
 from lab.aws.server import moto_application
+from lab.process import wait_until
 
 pytestmark = pytest.mark.live
 
 ADDRESS = "127.77.0.120"
+REFUSE = "/tandem/refuse-writes"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,8 @@ def route53(client):
             if one["Type"] not in ("SOA", "NS"):
                 change(subject, zone["Id"], "DELETE", one)
         subject.delete_hosted_zone(Id=zone["Id"])
-    for check in subject.list_health_checks()["HealthChecks"]:
+    checks = subject.list_health_checks()["HealthChecks"]
+    for check in sorted(checks, key=lambda one: one["HealthCheckConfig"]["Type"] != "CALCULATED"):
         subject.delete_health_check(HealthCheckId=check["Id"])
 
 
@@ -141,13 +145,62 @@ def test_a_new_zone_has_a_readable_soa(url, route53, zone) -> None:
     assert len(soa["ResourceRecords"][0]["Value"].split()) == 7
 
 
+def new_sum(route53, *children, reference="p", **more):
+    config = {"Type": "CALCULATED", "ChildHealthChecks": list(children), "HealthThreshold": len(children), **more}
+    return route53.create_health_check(CallerReference=reference, HealthCheckConfig=config)["HealthCheck"]
+
+
+def config_of(route53, check):
+    """The configuration as both ways of reading it tell it, which have to agree."""
+    got = route53.get_health_check(HealthCheckId=check)["HealthCheck"]["HealthCheckConfig"]
+    listed = {one["Id"]: one["HealthCheckConfig"] for one in route53.list_health_checks()["HealthChecks"]}
+    assert listed[check] == got
+    return got
+
+
 def test_an_update_raises_the_version_and_keeps_the_children(route53) -> None:
     child = new_check(route53)["Id"]
-    config = {"Type": "CALCULATED", "ChildHealthChecks": [child], "HealthThreshold": 1}
-    parent = route53.create_health_check(CallerReference="p", HealthCheckConfig=config)["HealthCheck"]
+    parent = new_sum(route53, child)
     updated = route53.update_health_check(HealthCheckId=parent["Id"], Inverted=True)["HealthCheck"]
     assert updated["HealthCheckVersion"] == parent["HealthCheckVersion"] + 1
     assert updated["HealthCheckConfig"]["ChildHealthChecks"] == [child]
+
+
+def test_a_calculated_check_comes_back_as_it_was_made_and_as_it_was_changed(route53) -> None:
+    golden, drain = new_check(route53)["Id"], new_check(route53, "d", Inverted=True)["Id"]
+    assert config_of(route53, drain)["Inverted"] is True
+    parent = new_sum(route53, golden, drain)["Id"]
+    expected = {"Type": "CALCULATED", "ChildHealthChecks": [golden, drain], "HealthThreshold": 2, "Inverted": False}
+    assert config_of(route53, parent).items() >= expected.items()
+    route53.update_health_check(
+        HealthCheckId=parent, ChildHealthChecks=[golden], HealthThreshold=0, Inverted=True, Disabled=True
+    )
+    changed = {"ChildHealthChecks": [golden], "HealthThreshold": 0, "Inverted": True, "Disabled": True}
+    assert config_of(route53, parent).items() >= changed.items()
+    route53.update_health_check(HealthCheckId=parent, Inverted=False, Disabled=False)
+    assert config_of(route53, parent).items() >= {"Inverted": False, "Disabled": False, "HealthThreshold": 0}.items()
+    route53.update_health_check(HealthCheckId=drain, Inverted=False)
+    assert config_of(route53, drain)["Inverted"] is False
+
+
+def test_the_regions_of_a_check_come_back(route53) -> None:
+    regions = ["us-east-1", "eu-west-1", "sa-east-1"]
+    check = new_check(route53, Regions=regions)["Id"]
+    assert config_of(route53, check)["Regions"] == regions
+    with pytest.raises(ClientError, match="at least three are needed"):
+        new_check(route53, "again", Regions=["us-east-1", "us-east-1", "us-west-1"])
+
+
+def test_a_child_stays_while_a_calculated_check_counts_it(route53) -> None:
+    golden, drain = new_check(route53)["Id"], new_check(route53, "d")["Id"]
+    parent = new_sum(route53, golden, drain)["Id"]
+    with pytest.raises(ClientError, match=rf"InvalidInput.*DeleteHealthCheck.*{parent}"):
+        route53.delete_health_check(HealthCheckId=drain)
+    assert config_of(route53, drain)
+    route53.update_health_check(HealthCheckId=parent, ChildHealthChecks=[golden], HealthThreshold=1)
+    route53.delete_health_check(HealthCheckId=drain)
+    with pytest.raises(ClientError, match="cannot be nested"):
+        new_sum(route53, parent, reference="q")
 
 
 def test_an_update_resets_what_it_is_told_to_reset(route53) -> None:
@@ -199,15 +252,14 @@ def test_the_status_comes_from_the_prober_and_from_nowhere_else(route53, monkeyp
 
 def test_a_calculated_check_has_no_status_to_ask_for(route53) -> None:
     child = new_check(route53)["Id"]
-    config = {"Type": "CALCULATED", "ChildHealthChecks": [child], "HealthThreshold": 1}
-    parent = route53.create_health_check(CallerReference="p", HealthCheckConfig=config)["HealthCheck"]["Id"]
+    parent = new_sum(route53, child)["Id"]
     with pytest.raises(ClientError, match="InvalidInput"):
         route53.get_health_check_status(HealthCheckId=parent)
 
 
 def test_every_call_is_in_the_log(url, route53, zone, client) -> None:
     client("ec2").describe_vpcs()
-    before = _own(url, "/tandem/requests")["requests"][-1]["sequence"]
+    before = _own(url, "/tandem/requests")["latest"]
     change(route53, zone, "CREATE", record())
     with pytest.raises(ClientError):
         change(route53, zone, "CREATE", record())
@@ -241,6 +293,114 @@ def test_the_data_plane_reads_zones_checks_and_addresses_of_load_balancers(url, 
     inventory.close()
 
 
-def _own(url, path):
-    with urllib.request.urlopen(f"{url}{path}", timeout=5) as answer:  # noqa: S310  # the server of this test
+def _own(url, path, method="GET", document=None):
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(f"{url}{path}", body, method=method)  # noqa: S310  # the server of this test
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
         return json.load(answer)
+
+
+@pytest.fixture
+def refusing(url):
+    yield lambda seconds: _own(url, REFUSE, "PUT", {"seconds": seconds})
+    _own(url, REFUSE, "DELETE")
+
+
+WRITES = {
+    "route53": lambda c: c.create_hosted_zone(Name="other.test", CallerReference="o"),
+    "ec2": lambda c: c.create_vpc(CidrBlock="10.9.0.0/16"),
+    "elbv2": lambda c: c.create_load_balancer(Name="other"),
+    "iam": lambda c: c.create_role(RoleName="other", AssumeRolePolicyDocument="{}"),
+    "eks": lambda c: c.create_cluster(
+        name="other", roleArn="arn:aws:iam::123456789012:role/r", resourcesVpcConfig={"subnetIds": ["subnet-1"]}
+    ),
+    "kms": lambda c: c.create_key(),
+    "s3": lambda c: c.create_bucket(Bucket="other"),
+}
+READS = {
+    "route53": lambda c: c.list_hosted_zones(),
+    "ec2": lambda c: c.describe_vpcs(),
+    "elbv2": lambda c: c.describe_load_balancers(),
+    "iam": lambda c: c.list_roles(),
+    "eks": lambda c: c.list_clusters(),
+    "kms": lambda c: c.list_keys(),
+    "s3": lambda c: c.list_buckets(),
+    "sts": lambda c: c.get_caller_identity(),
+}
+
+
+@pytest.mark.parametrize("service", WRITES)
+def test_while_writes_are_refused_each_service_says_so_in_its_own_words(url, client, refusing, service) -> None:
+    subject = client(service)
+    mark = _own(url, "/tandem/requests")["latest"]
+    refusing(60)
+    with pytest.raises(ClientError) as caught:
+        WRITES[service](subject)
+    assert caught.value.response["Error"]["Code"] == "ServiceUnavailable"
+    assert "refuse writes" in caught.value.response["Error"]["Message"]
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    (attempt,) = _own(url, f"/tandem/requests?since={mark}&writes=true")["requests"]
+    assert (attempt["status"], attempt["write"]) == (503, True)
+
+
+def test_while_writes_are_refused_reading_goes_on(url, client, refusing) -> None:
+    refusing(60)
+    mark = _own(url, "/tandem/requests")["latest"]
+    version = _own(url, "/tandem/version")
+    for service, read in READS.items():
+        read(client(service))
+    seen = _own(url, f"/tandem/requests?since={mark}")
+    assert [call["status"] for call in seen["requests"]] == [200] * len(READS)
+    assert _own(url, "/tandem/version") == version
+
+
+def test_a_refusal_is_told_ended_by_hand_and_ends_by_itself(url, client, refusing, route53) -> None:
+    assert _own(url, REFUSE) == {"seconds": 0.0}
+    assert 59 < refusing(60)["seconds"] <= 60
+    assert 0 < _own(url, REFUSE)["seconds"] <= 60
+    assert _own(url, REFUSE, "DELETE") == {"seconds": 0.0}
+    new_check(route53)
+    refusing(0.2)
+    with pytest.raises(ClientError, match="ServiceUnavailable"):
+        new_check(route53, "again")
+    assert wait_until(lambda: _own(url, REFUSE)["seconds"] == 0, 5)
+    new_check(route53, "again")
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"seconds": 0}, {"seconds": "5"}, {"seconds": True}, {"seconds": 1e9}, [5], None], ids=repr
+)
+def test_a_refusal_without_a_sensible_end_is_no_refusal(url, document) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        _own(url, REFUSE, "PUT", document)
+    with caught.value as answer:
+        assert (answer.code, "seconds" in json.load(answer)["error"]) == (400, True)
+    assert _own(url, REFUSE) == {"seconds": 0.0}
+
+
+def test_a_dry_run_does_nothing_is_no_write_and_feels_the_refusal(url, client, refusing) -> None:
+    ec2 = client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    tags = [{"Key": "drill", "Value": "1"}]
+    asks = {
+        "CreateTags": lambda: ec2.create_tags(Resources=[vpc], Tags=tags, DryRun=True),
+        "CreateRouteTable": lambda: ec2.create_route_table(VpcId=vpc, DryRun=True),
+    }
+    tables = len(ec2.describe_route_tables()["RouteTables"])
+    mark = _own(url, "/tandem/requests")["latest"]
+    for seconds, expected in ((None, ("DryRunOperation", 412)), (60, ("ServiceUnavailable", 503))):
+        if seconds:
+            refusing(seconds)
+        for ask in asks.values():
+            with pytest.raises(ClientError) as caught:
+                ask()
+            answer = caught.value.response
+            assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == expected
+    assert len(ec2.describe_route_tables()["RouteTables"]) == tables
+    calls = _own(url, f"/tandem/requests?since={mark}")["requests"]
+    assert [(call["action"], call["status"], call["write"]) for call in calls[:4]] == [
+        ("CreateTags", 412, False),
+        ("CreateRouteTable", 412, False),
+        ("CreateTags", 503, False),
+        ("CreateRouteTable", 503, False),
+    ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lab.aws.request_log import KEPT_READS, RequestLog, operation
+from lab.aws.request_log import KEPT_READS, Operation, RequestLog, operation
+from lab.aws.route53_check_rules import refuse_check, refuse_deletion
 from lab.aws.route53_repairs import complete_new_check
-from lab.aws.route53_rules import MalformedXml, changes, parse, refuse_changes, refuse_check
+from lab.aws.route53_rules import MalformedXml, changes, parse, refuse_changes
 
 XMLNS = "https://route53.amazonaws.com/doc/2013-04-01/"
-CHECKS = {"known"}
+CHECKS = {"known": "HTTP", "sum": "CALCULATED"}
 
 
 def batch(*records, action="CREATE") -> bytes:
@@ -114,6 +115,16 @@ def check(**settings) -> bytes:
     return f'<{root} xmlns="{XMLNS}"><HealthCheckConfig>{config}</HealthCheckConfig></{root}>'.encode()
 
 
+def regions(*names) -> str:
+    return "".join(f"<Region>{name}</Region>" for name in names)
+
+
+def calculated(*children, threshold="1", **more) -> bytes:
+    named = "".join(f"<ChildHealthCheck>{child}</ChildHealthCheck>" for child in children)
+    threshold = {} if threshold is None else {"HealthThreshold": threshold}
+    return check(Type="CALCULATED", ChildHealthChecks=named, **threshold, **more)
+
+
 GOOD = {"Type": "HTTP_STR_MATCH", "IPAddress": "127.77.0.10", "SearchString": "ok", "RequestInterval": "10"}
 
 
@@ -131,10 +142,15 @@ GOOD = {"Type": "HTTP_STR_MATCH", "IPAddress": "127.77.0.10", "SearchString": "o
         ({"Type": "CALCULATED"}, "no ChildHealthChecks"),
         ({"FullyQualifiedDomainName": "bad..name"}, "FullyQualifiedDomainName 'bad..name'"),
         ({"FullyQualifiedDomainName": "www.tandem_2.test."}, None),
+        ({"InsufficientDataHealthStatus": "Healthy"}, "belongs to CLOUDWATCH_METRIC"),
+        ({"Regions": regions("us-east-1", "us-west-1")}, "at least three"),
+        ({"Regions": regions("us-east-1", "us-east-1", "us-west-1")}, "at least three"),
+        ({"Regions": regions("us-east-1", "us-west-1", "eu-central-1")}, "Region eu-central-1"),
+        ({"Regions": regions("us-east-1", "us-west-1", "sa-east-1")}, None),
     ],
 )
 def test_health_checks_are_held_to_the_documented_ranges(changed, complaint) -> None:
-    answer = refuse_check(check(**GOOD | changed), CHECKS.__contains__)
+    answer = refuse_check(check(**GOOD | changed), CHECKS)
     assert (answer is None) if complaint is None else (complaint in answer.message)
 
 
@@ -142,13 +158,32 @@ def test_an_update_is_held_to_the_same_ranges() -> None:
     update = (
         f'<UpdateHealthCheckRequest xmlns="{XMLNS}"><FailureThreshold>11</FailureThreshold></UpdateHealthCheckRequest>'
     )
-    assert "FailureThreshold 11" in refuse_check(update.encode(), CHECKS.__contains__, "HTTP").message
+    assert "FailureThreshold 11" in refuse_check(update.encode(), CHECKS, "HTTP").message
 
 
-def test_a_child_that_does_not_exist_is_refused() -> None:
-    children = "<ChildHealthCheck>gone</ChildHealthCheck>"
-    answer = refuse_check(check(Type="CALCULATED", ChildHealthChecks=children), CHECKS.__contains__)
-    assert "ChildHealthCheck gone does not exist" in answer.message
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (calculated("known"), None),
+        (calculated("known", threshold="0", Inverted="true"), None),
+        (calculated("known", threshold="257"), "HealthThreshold 257"),
+        (calculated("known", threshold=None), "must have a HealthThreshold"),
+        (calculated(), "no ChildHealthChecks"),
+        (calculated("gone"), "ChildHealthCheck gone does not exist"),
+        (calculated("known", "sum"), "ChildHealthCheck sum is itself CALCULATED"),
+        (calculated(*["known"] * 257), "257 ChildHealthChecks"),
+    ],
+    ids=["good", "always", "range", "no threshold", "no children", "dangling", "nested", "many"],
+)
+def test_calculated_checks_count_existing_checks_that_count_nothing_themselves(body, complaint) -> None:
+    answer = refuse_check(body, CHECKS)
+    assert (answer is None) if complaint is None else (complaint in answer.message)
+
+
+def test_a_check_that_a_calculated_one_rests_on_cannot_be_deleted() -> None:
+    children = {"sum": ("golden", "drain"), "golden": ()}
+    assert "calculated health check sum" in refuse_deletion("drain", children).message
+    assert refuse_deletion("sum", children) is None
 
 
 def test_https_checks_get_their_own_defaults() -> None:
@@ -200,11 +235,16 @@ SIGNED = "AWS4-HMAC-SHA256 Credential=lab/20260101/us-east-1/{}/aws4_request, Si
     ],
 )
 def test_the_log_names_the_operation(request_environ, body, expected) -> None:
-    assert operation(request_environ, body) == expected
+    asked = operation(request_environ, body)
+    assert (asked.service, asked.action) == expected
 
 
-def note(log, action, status=200, method="POST"):
-    log.record(service="route53", action=action, method=method, path="/", status=status)
+def note(log, action, status=200, method="POST", dry_run=False):
+    log.record(Operation(service="route53", action=action, method=method, path="/", dry_run=dry_run), status)
+
+
+def actions(log, **asked):
+    return [call["action"] for call in log.after(**asked)["requests"]]
 
 
 def test_polling_never_pushes_a_write_out_of_the_log() -> None:
@@ -212,9 +252,31 @@ def test_polling_never_pushes_a_write_out_of_the_log() -> None:
     note(log, "ChangeResourceRecordSets")
     for _ in range(KEPT_READS + 10):
         note(log, "ListHostedZones")
-    assert [call["action"] for call in log.calls(writes_only=True)] == ["ChangeResourceRecordSets"]
-    assert len(log.calls()) == KEPT_READS + 1
-    assert len(log.calls(since=KEPT_READS + 5)) == 6
+    assert actions(log, writes_only=True) == ["ChangeResourceRecordSets"]
+    assert len(actions(log)) == KEPT_READS + 1
+    assert len(actions(log, sequence=KEPT_READS + 5)) == 6
+
+
+def test_the_latest_number_marks_a_moment_after_which_nothing_is_missed() -> None:
+    log = RequestLog()
+    assert log.after()["latest"] == 0
+    note(log, "ChangeResourceRecordSets")
+    note(log, "ListHostedZones")
+    mark = log.after(writes_only=True)["latest"]
+    assert (mark, actions(log, sequence=mark)) == (2, [])
+    note(log, "CreateHealthCheck")
+    assert actions(log, sequence=mark, writes_only=True) == ["CreateHealthCheck"]
+    assert log.after()["epoch"] != RequestLog().after()["epoch"]
+
+
+def test_a_dry_run_is_no_write_whatever_it_names() -> None:
+    form = environ("POST", CONTENT_TYPE="application/x-www-form-urlencoded", HTTP_AUTHORIZATION=SIGNED.format("ec2"))
+    asked = operation(form, b"Action=CreateTags&DryRun=true")
+    assert (asked.dry_run, asked.changes) == (True, True)
+    assert not operation(form, b"Action=CreateTags&DryRun=false").dry_run
+    log = RequestLog()
+    note(log, "CreateTags", dry_run=True)
+    assert actions(log, writes_only=True) == []
 
 
 def test_the_version_changes_with_successful_writes_only() -> None:
@@ -232,4 +294,4 @@ def test_an_unnamed_call_counts_as_a_write_unless_its_method_says_otherwise() ->
     log = RequestLog()
     note(log, "", method="PUT")
     note(log, "", method="GET")
-    assert [call["write"] for call in log.calls()] == [True, False]
+    assert [call["write"] for call in log.after()["requests"]] == [True, False]
