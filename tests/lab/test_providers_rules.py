@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab.providers.aws.provider import AwsPackage
+from lab.providers.aws.s3_policy import is_public
 from lab.providers.difference import Change, compare
 from lab.providers.kubernetes.immutable import replaced
 from lab.providers.loopback import require_loopback
@@ -16,6 +17,7 @@ from lab.providers.values import UNKNOWN
 from lab.topology import Topology
 
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+OPEN = json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Resource": "arn:aws:s3:::b/drain/*"}})
 GOOD: dict[str, dict[str, Any]] = {
     "aws:s3/bucket:Bucket": {},
     "aws:s3/bucketVersioning:BucketVersioning": {"bucket": "b", "versioningConfiguration": {"status": "Enabled"}},
@@ -27,6 +29,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "bucket": "b",
         "rule": {"objectOwnership": "ObjectWriter"},
     },
+    "aws:s3/bucketPolicy:BucketPolicy": {"bucket": "b", "policy": OPEN},
     "aws:kms/key:Key": {},
     "aws:kms/alias:Alias": {"targetKeyId": "k"},
     "aws:iam/role:Role": {"assumeRolePolicy": TRUST},
@@ -83,6 +86,12 @@ BROKEN = [
     ("route53/healthCheck:HealthCheck", {"resourcePath": "healthz"}, "resourcePath", "begin with /"),
     ("route53/healthCheck:HealthCheck", {"regions": ["a"]}, "regions", "at least three"),
     ("route53/healthCheck:HealthCheck", {"type": "CALCULATED"}, "childHealthchecks", "needs one"),
+    (
+        "route53/healthCheck:HealthCheck",
+        {"type": "CALCULATED", "ipAddress": ABSENT, "childHealthchecks": [UNKNOWN], "childHealthThreshold": 2},
+        "childHealthThreshold",
+        "no more than there are",
+    ),
     ("route53/healthCheck:HealthCheck", {"type": "CLOUDWATCH_METRIC"}, "type", "CALCULATED"),
     ("route53/healthCheck:HealthCheck", {"type": "RECOVERY_CONTROL"}, "type", "CALCULATED"),
     ("route53/healthCheck:HealthCheck", {"cloudwatchAlarmName": "a"}, "cloudwatchAlarmName", "remove it"),
@@ -145,6 +154,9 @@ BROKEN = [
         "AES256",
     ),
     ("s3/bucketOwnershipControls:BucketOwnershipControls", {"rule": {"objectOwnership": "Me"}}, "rule", "ObjectWriter"),
+    ("s3/bucketPolicy:BucketPolicy", {"policy": "everybody"}, "policy", "JSON"),
+    ("s3/bucketPolicy:BucketPolicy", {"bucket": "c"}, "policy", "its own bucket"),
+    ("lb/targetGroup:TargetGroup", {"preserveClientIp": "perhaps"}, "preserveClientIp", "true, false"),
     ("kms/key:Key", {"deletionWindowInDays": 3}, "deletionWindowInDays", "within 7 and 30"),
     ("kms/key:Key", {"policy": "allow all"}, "policy", "JSON"),
     ("kms/alias:Alias", {"name": "models"}, "name", "alias/"),
@@ -234,6 +246,26 @@ def test_a_bad_value_is_refused_with_rule_and_remedy(
     told = [(name, reason) for name, reason in failures if property_name in name and remedy in reason]
     assert told, failures
     assert "'thing'" in told[0][1], "the message names the resource"
+
+
+@pytest.mark.parametrize(
+    ("change", "public"),
+    [
+        ({}, True),
+        ({"Principal": {"AWS": "*"}}, True),
+        ({"Principal": {"AWS": "arn:aws:iam::1:root"}}, False),
+        ({"Effect": "Deny"}, False),
+        ({"Condition": {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24"]}}}, False),
+        ({"Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.1/32"}}}, False),
+        ({"Condition": {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24", "0.0.0.0/1"]}}}, True),
+        ({"Condition": {"IpAddress": {"aws:SourceIp": ["${aws:x}"]}}}, True),
+        ({"Condition": {"StringLike": {"aws:Referer": "*"}}}, True),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else None,
+)
+def test_a_policy_is_public_unless_principals_or_networks_are_fixed(change: dict[str, Any], public: bool) -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", **change}
+    assert is_public({"Statement": [statement]}) is public
 
 
 def test_numbers_as_text_are_read_as_the_real_provider_reads_them(package: AwsPackage) -> None:

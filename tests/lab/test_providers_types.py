@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from pulumi.runtime.proto import provider_pb2
@@ -70,6 +71,11 @@ class Program:
             "owner",
             "s3/bucketOwnershipControls:BucketOwnershipControls",
             {"bucket": "$models.bucket", "rule": {"objectOwnership": "BucketOwnerEnforced"}},
+        ),
+        (
+            "readers",
+            "s3/bucketPolicy:BucketPolicy",
+            {"bucket": "$models.bucket", "policy": json.dumps({"Version": "2012-10-17", "Statement": []})},
         ),
         ("vpc", "ec2/vpc:Vpc", {"cidrBlock": "10.0.0.0/16", "enableDnsHostnames": True}),
         (
@@ -394,6 +400,7 @@ def test_changes_in_place_arrive_at_the_api(session: Session, program: Program) 
         "template": {"metadataOptions": {"httpTokens": "optional"}},
         "nodes": {"scalingConfig": {"minSize": 1, "desiredSize": 2, "maxSize": 2}},
         "cluster": {"enabledClusterLogTypes": ["api", "audit"]},
+        "readers": {"policy": json.dumps({"Version": "2012-10-17", "Statement": [], "Id": "other"})},
         "targets": {"healthCheck": {"protocol": "HTTP", "path": "/livez"}},
         "listener": {"port": 8081},
         "check": {"failureThreshold": 3},
@@ -429,7 +436,6 @@ NOT_IN_PLACE: list[tuple[str, dict[str, Any], str]] = [
     ("balancer", {"securityGroups": ["$firewall.id"]}, "securityGroups changes"),
     ("balancer", {"ipAddressType": "dualstack"}, "ipAddressType changes"),
     ("targets", {"proxyProtocolV2": True}, "proxyProtocolV2 changes"),
-    ("targets", {"preserveClientIp": "false"}, "preserveClientIp changes"),
     ("targets", {"stickiness": {"type": "source_ip", "enabled": True}}, "stickiness changes"),
     ("targets", {"healthCheck": {"protocol": "HTTP"}}, "healthCheck.path is taken away"),
     ("listener", {"tcpIdleTimeoutSeconds": 60}, "tcpIdleTimeoutSeconds changes"),
@@ -477,6 +483,39 @@ def test_a_taken_bucket_name_is_refused(session: Session, program: Program) -> N
     with pytest.raises(grpc.RpcError) as error:
         session.up("aws:s3/bucket:Bucket", "thief", bucket=program.made["models"].identity)
     assert "belongs to another resource" in refusal(error)
+
+
+def test_a_policy_opens_the_keys_it_names_and_a_public_one_is_refused_beside_the_block(
+    session: Session, aws_url: str
+) -> None:
+    bucket = session.up("aws:s3/bucket:Bucket", "signals", forceDestroy=True)
+    name = bucket.identity
+    block = session.up(
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "signals", bucket=name, blockPublicPolicy=True
+    )
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{name}/open/*",
+    }
+    policy = {"bucket": name, "policy": json.dumps({"Version": "2012-10-17", "Statement": [statement]})}
+    with pytest.raises(grpc.RpcError) as error:
+        session.up("aws:s3/bucketPolicy:BucketPolicy", "everybody", **policy)
+    assert "name fixed networks" in refusal(error)
+    networks = {**statement, "Condition": {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24"]}}}
+    policy["policy"] = json.dumps({"Version": "2012-10-17", "Statement": [networks]})
+    made = session.up("aws:s3/bucketPolicy:BucketPolicy", "listed", **policy)
+    with httpx.Client(trust_env=False) as client:
+        signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=lab/20260101/eu-central-1/s3/aws4_request"}
+        for key in ("open/mark", "locks/one"):
+            assert client.put(f"{aws_url}/{name}/{key}", content=b"word", headers=signed).status_code == 200
+        assert client.get(f"{aws_url}/{name}/open/mark").text == "word"
+        assert client.get(f"{aws_url}/{name}/locks/one").status_code == 403
+        session.delete(made)
+        assert client.get(f"{aws_url}/{name}/open/mark").status_code == 403
+    for each in (block, bucket):
+        session.delete(each)
 
 
 def test_a_record_somebody_else_declared_is_refused(session: Session, program: Program) -> None:

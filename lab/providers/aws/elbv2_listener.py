@@ -24,6 +24,10 @@ _HEALTH_CHECK: Final = {
     "healthyThreshold": "HealthyThresholdCount",
     "unhealthyThreshold": "UnhealthyThresholdCount",
 }
+_ATTRIBUTES: Final = {
+    "deregistrationDelay": "deregistration_delay.timeout_seconds",
+    "preserveClientIp": "preserve_client_ip.enabled",
+}
 
 
 class TargetGroup(ElbType):
@@ -39,8 +43,13 @@ class TargetGroup(ElbType):
         "targetType": "instance",
     }
     replace_on = ("name", "namePrefix", "port", "protocol", "protocolVersion", "targetType", "vpcId", "ipAddressType")
-    in_place = ("deregistrationDelay", "healthCheck")
-    lasting = ("healthCheck", "healthCheck.matcher", *(f"healthCheck.{name}" for name in _HEALTH_CHECK))
+    in_place = (*_ATTRIBUTES, "healthCheck")
+    lasting = (
+        "preserveClientIp",
+        "healthCheck",
+        "healthCheck.matcher",
+        *(f"healthCheck.{name}" for name in _HEALTH_CHECK),
+    )
     blank: ClassVar = {
         "connectionTermination": False,
         "ipAddressType": "ipv4",
@@ -62,6 +71,7 @@ class TargetGroup(ElbType):
         yield from one_of(inputs, "protocol", *_NLB_PROTOCOLS, *_ALB_PROTOCOLS)
         yield from between(inputs, "port", 1, 65535)
         yield from between(inputs, "deregistrationDelay", 0, 3600)
+        yield from one_of(inputs, "preserveClientIp", "true", "false")
         for name in ("port", "protocol", "vpcId"):
             if inputs.get(name) is None:
                 yield Failure(name, f"{name} is missing; a target group of this kind needs it: give a value")
@@ -84,7 +94,7 @@ class TargetGroup(ElbType):
         client = cloud.client("elbv2")
         refuse_taken(client, "describe_target_groups", "target group", inputs["name"])
         identity: str = client.create_target_group(**arguments)["TargetGroups"][0]["TargetGroupArn"]
-        self._set_delay(cloud, identity, inputs)
+        self._set_attributes(cloud, identity, inputs)
         return identity
 
     def read(self, cloud: Cloud, identity: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
@@ -114,10 +124,14 @@ class TargetGroup(ElbType):
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         if old.get("healthCheck") != new.get("healthCheck"):
             cloud.client("elbv2").modify_target_group(TargetGroupArn=identity, **_health_check(new))
-        self._set_delay(cloud, identity, new)
+        self._set_attributes(cloud, identity, new)
 
-    def _set_delay(self, cloud: Cloud, identity: str, inputs: dict[str, Any]) -> None:
-        attributes = [{"Key": "deregistration_delay.timeout_seconds", "Value": str(inputs["deregistrationDelay"])}]
+    def _set_attributes(self, cloud: Cloud, identity: str, inputs: dict[str, Any]) -> None:
+        attributes = [
+            {"Key": key, "Value": str(inputs[name])}
+            for name, key in _ATTRIBUTES.items()
+            if inputs.get(name) is not None
+        ]
         cloud.client("elbv2").modify_target_group_attributes(TargetGroupArn=identity, Attributes=attributes)
 
     def delete(self, cloud: Cloud, identity: str, state: dict[str, Any]) -> None:

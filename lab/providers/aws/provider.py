@@ -28,6 +28,7 @@ from lab.providers.aws import (
     route53,
     route53_record,
     s3,
+    s3_policy,
     s3_settings,
 )
 from lab.providers.aws.cloud import MARKER_TAG, Cloud, check_settings, explain
@@ -53,6 +54,7 @@ MODULES = (
     route53,
     route53_record,
     s3,
+    s3_policy,
     s3_settings,
 )
 TYPES: dict[str, AwsType] = {kind.type_name: kind() for module in MODULES for kind in module.TYPES}

@@ -236,6 +236,13 @@ def _endpoint_rules(inputs: dict[str, Any]) -> Iterator[Failure]:
         yield Failure("resourcePath", "resourcePath is set on a TCP check; it asks for no path: remove it")
     if kind == "CALCULATED" and not inputs.get("childHealthchecks"):
         yield Failure("childHealthchecks", "a CALCULATED check has no children; it needs one: give childHealthchecks")
+    children, needed = inputs.get("childHealthchecks"), inputs.get("childHealthThreshold")
+    if isinstance(children, list) and isinstance(needed, int) and needed > len(children):
+        yield Failure(
+            "childHealthThreshold",
+            f"childHealthThreshold is {needed} with {len(children)} children; the check could never be healthy:"
+            " ask for no more than there are",
+        )
     regions = inputs.get("regions")
     if isinstance(regions, list) and 0 < len(regions) < 3:
         yield Failure("regions", f"regions is {regions}; Route 53 needs at least three: name more or none")

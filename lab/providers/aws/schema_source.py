@@ -44,6 +44,7 @@ CLASSES: Final = (
     "route53.Zone",
     "s3.Bucket",
     "s3.BucketOwnershipControls",
+    "s3.BucketPolicy",
     "s3.BucketPublicAccessBlock",
     "s3.BucketServerSideEncryptionConfiguration",
     "s3.BucketVersioning",
