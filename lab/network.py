@@ -1,7 +1,8 @@
 """The edge of a site: its load balancer, which knows only pods that are ready. `python -m lab.network`.
 
-It is a process of its own and learns everything over HTTP: Services and EndpointSlices from the site's Kubernetes API,
-target groups and listeners from the AWS API. When an API is silent it keeps forwarding to what it knew last.
+It is a process of its own and learns everything over HTTP: Services, EndpointSlices, and what links are made of, from
+the site's Kubernetes API, target groups and listeners from the AWS API. When an API is silent it keeps forwarding to
+what it knew last. It sees where users come from, so policies by address are kept here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,24 @@ from typing import Any, Final
 
 import aiohttp
 
-from lab.kubernetes.api.kinds import ENDPOINT_SLICE, SERVICE, TARGET_GROUP_BINDING, Kind
+from lab.kubernetes.api.kinds import (
+    ENDPOINT_SLICE,
+    HTTP_CHAOS,
+    NAMESPACE,
+    NETWORK_CHAOS,
+    NETWORK_POLICY,
+    POD,
+    SERVICE,
+    TARGET_GROUP_BINDING,
+    Kind,
+)
 from lab.kubernetes.api.objects import Object, labels_of, namespace_of
 from lab.kubernetes.controller import Key, key_of
 from lab.kubernetes.endpoints import SERVICE_NAME
 from lab.kubernetes.forwarder import Address, Forwarder
+from lab.kubernetes.lane import Buckets
+from lab.kubernetes.links import NOTHING, Links
+from lab.kubernetes.proxy import LINK_KINDS, seconds_to
 from lab.kubernetes.services import ready_addresses
 from lab.kubernetes.target_groups import TargetGroups
 from lab.process import die_with_parent
@@ -46,6 +60,8 @@ class Reflector:
         self._changed = changed
         self._said = False
         self.objects: dict[Key, Object] = {}
+        self.listed = False
+        """Whether the objects are all there are, or were."""
 
     async def run(self) -> None:
         """Follow the API until cancelled; while it is silent the copy stays as it was."""
@@ -65,6 +81,7 @@ class Reflector:
             answer.raise_for_status()
             found = await answer.json()
         self.objects = {key_of(each): each for each in found["items"]}
+        self.listed = True
         self._changed.set()
         self._said = False
         return str(found["metadata"]["resourceVersion"])
@@ -131,6 +148,8 @@ class Edge:
         self._forwarders: dict[Address, Forwarder] = {}
         self._groups = TargetGroups(aws_url, addresses)
         self._listeners: dict[str, list[Address]] = {}
+        self._reflectors: dict[Kind, Reflector] = {}
+        self._links, self._buckets = NOTHING, Buckets()
 
     async def run(self) -> None:
         """Forward until cancelled; closes every listener then."""
@@ -138,11 +157,10 @@ class Edge:
         url = self._addresses.api_url
         try:
             async with aiohttp.ClientSession(timeout=timeout, read_bufsize=LINE_LIMIT) as session:
-                self._services = Reflector(session, url, SERVICE, self._changed)
-                self._slices = Reflector(session, url, ENDPOINT_SLICE, self._changed)
-                self._bindings = Reflector(session, url, TARGET_GROUP_BINDING, self._changed)
+                kinds = (SERVICE, ENDPOINT_SLICE, TARGET_GROUP_BINDING, *LINK_KINDS)
+                self._reflectors = {kind: Reflector(session, url, kind, self._changed) for kind in kinds}
                 async with asyncio.TaskGroup() as group:
-                    for reflector in (self._services, self._slices, self._bindings):
+                    for reflector in self._reflectors.values():
                         group.create_task(reflector.run())
                     group.create_task(self._follow_listeners())
                     group.create_task(self._apply_changes())
@@ -152,7 +170,8 @@ class Edge:
 
     async def _follow_listeners(self) -> None:
         while True:
-            arns = sorted({str(each["spec"].get("targetGroupARN") or "") for each in self._bindings.objects.values()})
+            bindings = self._objects(TARGET_GROUP_BINDING)
+            arns = sorted({str(each["spec"].get("targetGroupARN") or "") for each in bindings.values()})
             if arns:
                 found = await asyncio.to_thread(self._groups.listeners, arns)
                 if found is not None and found != self._listeners:
@@ -160,19 +179,34 @@ class Edge:
                     self._changed.set()
             await asyncio.sleep(LISTENER_POLL_SECONDS if arns else RETRY_SECONDS)
 
+    def _objects(self, kind: Kind) -> dict[Key, Object]:
+        return self._reflectors[kind].objects
+
     async def _apply_changes(self) -> None:
         while True:
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout(seconds_to(self._links.until)):
+                    await self._changed.wait()
+            except TimeoutError:  # a fault has ended by itself
+                pass
             self._changed.clear()
-            await self._apply()
+            if all(each.listed for each in self._reflectors.values()):  # nobody comes in before policies are known
+                await self._apply()
 
     async def _apply(self) -> None:
+        self._links = Links.declared(
+            policies=self._objects(NETWORK_POLICY).values(),
+            namespaces=self._objects(NAMESPACE).values(),
+            pods=self._objects(POD).values(),
+            chaos=[*self._objects(NETWORK_CHAOS).values(), *self._objects(HTTP_CHAOS).values()],
+        )
         wanted = self.wanted()
         for address in set(self._forwarders) - set(wanted):
             log.info("%s:%s: no Service asks for it any more", *address)
             await self._forwarders.pop(address).close()
         for address, backends in wanted.items():
-            forwarder = self._forwarders.setdefault(address, Forwarder(address))
+            forwarder = self._forwarders.setdefault(address, Forwarder(address, buckets=self._buckets))
+            await forwarder.set_links(self._links)
             if list(forwarder.backends) != backends:
                 log.info("%s:%s: ready: %s", *address, ", ".join(f"{host}:{port}" for host, port in backends) or "none")
                 await forwarder.set_backends(backends)
@@ -180,11 +214,11 @@ class Edge:
     def wanted(self) -> dict[Address, list[Address]]:
         """Every address to listen on, with the pods behind it that are ready."""
         slices: dict[Key, list[Object]] = {}
-        for each in self._slices.objects.values():
+        for each in self._objects(ENDPOINT_SLICE).values():
             slices.setdefault((namespace_of(each), labels_of(each).get(SERVICE_NAME, "")), []).append(each)
-        services = self._services.objects
+        services = self._objects(SERVICE)
         asked = virtual_addresses(services.values()) + bound_listeners(
-            self._bindings.objects.values(), services, self._listeners
+            self._objects(TARGET_GROUP_BINDING).values(), services, self._listeners
         )
         return {address: ready_addresses(slices.get(key, []), port) for address, key, port in asked}
 

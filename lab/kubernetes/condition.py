@@ -7,10 +7,10 @@ from typing import Any
 from lab.kubernetes.api.objects import Object, timestamp
 
 
-def set_condition(status: dict[str, Any], kind: str, value: bool, reason: str = "", message: str = "") -> bool:
-    """Whether the condition changed; `lastTransitionTime` moves only when its status does."""
+def set_condition(status: dict[str, Any], kind: str, value: bool | None, reason: str = "", message: str = "") -> bool:
+    """Whether the condition changed; None is Unknown; `lastTransitionTime` moves only when its status does."""
     conditions: list[dict[str, Any]] = status.setdefault("conditions", [])
-    word = "True" if value else "False"
+    word = {True: "True", False: "False", None: "Unknown"}[value]
     before = next((condition for condition in conditions if condition["type"] == kind), None)
     new = {"type": kind, "status": word, "lastTransitionTime": timestamp()}
     new |= {key: text for key, text in (("reason", reason), ("message", message)) if text}

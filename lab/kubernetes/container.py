@@ -4,46 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from lab.kubernetes import images
 from lab.kubernetes.api.objects import name_of, namespace_of, timestamp, uid_of
+from lab.kubernetes.back_off import BackOff
 from lab.kubernetes.environment import ConfigError
 from lab.kubernetes.run import Exit, Run, StartError, log_tail
 from lab.kubernetes.scope import PodScope, Prepared, prepare
 from lab.kubernetes.supervision import START_ERROR, Supervision
 from lab.kubernetes.volumes import VolumeError
 
-BACK_OFF_LIMIT_SECONDS: Final = 300.0
-BACK_OFF_RESET_SECONDS: Final = 600.0
 CONFIG_RETRY_SECONDS: Final = 2.0
 AFTER_HOOK_SECONDS: Final = 2.0
 """What a container has left for its exit when its preStop hook used up the grace period."""
 
+LOST: Final = 255
+"""Exit code of a run whose end nobody saw, as containerd tells it after a reboot."""
+
 Role = Literal["init", "sidecar", "main"]
 
 
-@dataclass
-class BackOff:
-    """Kubernetes' restart delays: none for the first restart, then base, doubling up to five minutes."""
-
-    base_seconds: float
-    _next: float = 0.0
-
-    def after(self, ran_seconds: float) -> float:
-        """The delay before the next start, given how long the last run took."""
-        if ran_seconds >= BACK_OFF_RESET_SECONDS:
-            self._next = 0.0
-        delay = self._next
-        self._next = min(delay * 2 or self.base_seconds, BACK_OFF_LIMIT_SECONDS)
-        return delay
-
-
 class Container:
-    """One container; `status()` is its entry in the pod's status."""
+    """One container; `status()` is its entry in the pod's status.
 
-    def __init__(self, spec: Mapping[str, Any], role: Role, scope: PodScope) -> None:
+    With `before`, the same container before its machine booted, it counts on from there.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], role: Role, scope: PodScope, before: Container | None = None) -> None:
         self.spec = spec
         self.name: str = spec["name"]
         self.role = role
@@ -61,6 +50,9 @@ class Container:
         self._ending: asyncio.Task[None] | None = None
         self._life: asyncio.Task[int] | None = None
         self._stopping = False
+        self._done = False
+        if before and before.finished:
+            self._count_on(before, before.finished)
 
     @property
     def ready(self) -> bool:
@@ -88,6 +80,14 @@ class Container:
         if self.role == "sidecar":
             return self.first_started.is_set()
         return self.finished is not None and self.finished.code == 0
+
+    def _count_on(self, before: Container, finished: Exit) -> None:
+        if self.role == "main" and finished.code == 0 and self._scope.restart_policy == "OnFailure":
+            self._done, self.finished, self.state = True, finished, before.state
+            self.restarts, self.last_state, self._image_id = before.restarts, before.last_state, before._image_id
+        else:
+            self.restarts = before.restarts + 1
+            self.last_state = before.state if "terminated" in before.state else before.last_state
 
     def status(self) -> dict[str, Any]:
         """The containerStatuses entry."""
@@ -120,12 +120,30 @@ class Container:
         return self._life
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once; what has no power stays as it is."""
+        if self._scope.dark:
+            return
         self._stopping = True
         if self._run and not self._run.ended:
             self._run.kill()
         elif self._life:
             self._life.cancel()
+
+    def freeze(self) -> list[asyncio.Task[Any]]:
+        """Its machine has lost power: what runs stands still, what was being done is dropped; the tasks of that."""
+        if self._run:
+            self._run.freeze()
+        dropped: list[asyncio.Task[Any]] = [task for task in (self._life, self._ending) if task]
+        for task in dropped:
+            task.cancel()
+        return [*dropped, self._supervision.drop()] if self._supervision else dropped
+
+    def lose(self) -> bool:
+        """Its machine has booted: what ran is over, nobody saw how; whether there was anything."""
+        if self._run is None or "running" not in self.state:
+            return False
+        self._ended(Exit(LOST, 0, self._run.started, datetime.now(UTC)), "Unknown", "")
+        return True
 
     async def stop(self, grace_seconds: float, *, hooks: bool = True) -> None:
         """preStop, SIGTERM, grace period, SIGKILL; returns when nothing of it runs. Asked again, it cuts the grace."""
@@ -136,13 +154,15 @@ class Container:
             else:
                 await self._end_run(self._run, grace_seconds, hooks=hooks)
         elif self._run and not self._run.ended:
-            asyncio.get_running_loop().call_later(max(grace_seconds, 0.0), self._run.kill)
+            asyncio.get_running_loop().call_later(max(grace_seconds, 0.0), self.kill)
         elif not already and self._life:
             self._life.cancel()
         if self._life:
             await asyncio.wait([self._life])
 
     async def _live(self) -> int:
+        if self._done:
+            return 0
         back_off = BackOff(self._scope.back_off_seconds)
         while True:
             prepared = await self._configured()

@@ -50,10 +50,12 @@ class DaemonSetController(Controller):
         pods: dict[str, list[Object]] = {}
         for pod in owned(self.store, POD, daemon):
             pods.setdefault(self._node_of(pod), []).append(pod)
-        wanted = [node for node in self.store.list(NODE) if self._fits(daemon, node)]
+        nodes = self.store.list(NODE)
+        wanted = [node for node in nodes if self._fits(daemon, node)]
         names = {name_of(node) for node in wanted}
+        staying = {name_of(node) for node in nodes if self._may_stay(daemon, node)}
         for name, standing in pods.items():
-            keep = 1 if name in names else 0
+            keep = 1 if name in staying else 0
             for index, pod in enumerate(sorted(standing, key=lambda each: terminating(each))):
                 over = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
                 if (index >= keep or over) and not terminating(pod):
@@ -68,6 +70,11 @@ class DaemonSetController(Controller):
     def _fits(self, daemon: Object, node: Object) -> bool:
         pod = self._pod(daemon, node)
         return placement.selected(pod, node) and placement.untolerated(pod, node) is None
+
+    def _may_stay(self, daemon: Object, node: Object) -> bool:
+        """Whether a pod that stands there goes on: a taint that only keeps new ones away sends none away."""
+        pod = self._pod(daemon, node)
+        return placement.selected(pod, node) and placement.untolerated(pod, node, ("NoExecute",)) is None
 
     def _pod(self, daemon: Object, node: Object) -> Object:
         template = clone(daemon["spec"]["template"])

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 SOURCE_ROOT: Final = Path(__file__).resolve().parents[2]
-"""Where `lab` and `serving` are importable from."""
+"""Where `lab`, `serving`, `drills` and `signals` are importable from."""
 
 SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
@@ -55,6 +55,7 @@ UTILITIES: Final = frozenset(
 DEVICE_PLUGIN: Final = "nvcr.io/nvidia/k8s-device-plugin"
 TRITON: Final = "nvcr.io/nvidia/tritonserver"
 SERVING: Final = "ghcr.io/tandem-recommender/serving"
+DRILLS: Final = "ghcr.io/tandem-recommender/drills"
 
 _REFERENCE = re.compile(
     r"(?P<repository>[a-z0-9.-]+(?::\d+)?(?:/[a-z0-9._-]+)*?)(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -186,6 +187,18 @@ def _triton_environment() -> Mapping[str, str]:
     return {"LD_LIBRARY_PATH": f"{libraries}:{interpreter}", "PYTHONPATH": ":".join(packages)}
 
 
+def _of_sources(repository: str, description: str) -> Image:
+    """An image whose `python` finds the house's own packages in its working directory."""
+    return Image(
+        repository=repository,
+        description=description,
+        commands=lambda _home: _python(),
+        environment=lambda: {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        default=("python",),
+        directory=SOURCE_ROOT,
+    )
+
+
 TABLE: Final[Mapping[str, Image]] = {
     image.repository: image
     for image in (
@@ -195,14 +208,8 @@ TABLE: Final[Mapping[str, Image]] = {
             commands=_triton_commands,
             environment=_triton_environment,
         ),
-        Image(
-            repository=SERVING,
-            description="python with the package serving in the working directory",
-            commands=lambda _home: _python(),
-            environment=lambda: {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-            default=("python",),
-            directory=SOURCE_ROOT,
-        ),
+        _of_sources(SERVING, "python with the package serving in the working directory"),
+        _of_sources(DRILLS, "python with the packages drills and signals in the working directory"),
         Image(
             repository=DEVICE_PLUGIN,
             description="registers the GPUs of a node with its kubelet",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from lab.kubernetes.api.errors import NotFound
-from lab.kubernetes.api.kinds import MACHINE, MACHINE_DEPLOYMENT, NODE, Kind
+from lab.kubernetes.api.kinds import BARE_METAL_HOST, MACHINE, MACHINE_DEPLOYMENT, NODE, Kind
 from lab.kubernetes.api.objects import Object, clone, labels_of, name_of, namespace_of, terminating
 from lab.kubernetes.api.store import Store
 from lab.kubernetes.api.syntax import quantity
 from lab.kubernetes.condition import holds, set_condition
 from lab.kubernetes.controller import Controller, Key, owned, owned_by, owner_reference
 from lab.kubernetes.nodes import Shape, register, retire, taint_of
+from lab.kubernetes.power import ensure_host, provider_id
 from lab.kubernetes.recorder import Recorder
 from lab.topology import SiteAddresses
 
@@ -123,7 +125,7 @@ class MachineDeploymentController(Controller):
 
 
 class MachineController(Controller):
-    """One Node per Machine; drained before its Machine goes."""
+    """One BareMetalHost and one Node per Machine; drained before its Machine goes."""
 
     primary = MACHINE
 
@@ -132,8 +134,11 @@ class MachineController(Controller):
         self._addresses = addresses
 
     def sources(self) -> Mapping[Kind, Callable[[Object], Iterable[Key]]]:
-        """A Node concerns the Machine of its name."""
-        return {NODE: lambda node: [key for key in self._keys() if key[1] == name_of(node)]}
+        """A Node concerns the Machine of its name, a host the one that it is."""
+        return {
+            NODE: lambda node: [key for key in self._keys() if key[1] == name_of(node)],
+            BARE_METAL_HOST: owned_by(MACHINE),
+        }
 
     def _keys(self) -> list[Key]:
         return [(namespace_of(each), name_of(each)) for each in self.store.list(MACHINE)]
@@ -152,12 +157,14 @@ class MachineController(Controller):
             ]
             self.store.update(MACHINE, machine)
             return None
+        ensure_host(self.store, machine)
         status = machine.setdefault("status", {})
         if "nodeRef" in status:
             return self._follow_node(machine)
         deployment = self.store.get(MACHINE_DEPLOYMENT, key[0], labels_of(machine).get(DEPLOYMENT_NAME, ""))
         try:
-            node = register(self.store, self._addresses, name_of(machine), shape_of(deployment))
+            shape = replace(shape_of(deployment), provider_id=provider_id(machine))
+            node = register(self.store, self._addresses, name_of(machine), shape)
         except ValueError as error:
             Recorder(self.store, "machine-controller").warning(machine, "FailedCreate", str(error))
             return NO_NODE_SECONDS
@@ -177,9 +184,10 @@ class MachineController(Controller):
     def _follow_node(self, machine: Object) -> float | None:
         try:
             healthy = holds(self.store.get(NODE, None, machine["status"]["nodeRef"]["name"]), "Ready")
+            reason = "" if healthy else "NodeConditionsFailed"
         except NotFound:
-            healthy = False
+            healthy, reason = False, "NodeNotFound"
         for name in ("NodeHealthy", "Ready"):
-            set_condition(machine["status"], name, healthy, "" if healthy else "NodeNotFound")
+            set_condition(machine["status"], name, healthy, reason)
         self.store.update(MACHINE, machine, subresource="status")
         return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
+from uuid import uuid4
 
 from lab.kubernetes import images
 from lab.kubernetes.api.errors import NotFound, TooManyRequests
@@ -13,7 +14,7 @@ from lab.kubernetes.api.eviction import evict
 from lab.kubernetes.api.kinds import NODE, POD, Kind
 from lab.kubernetes.api.objects import Object, name_of, namespace_of, terminating
 from lab.kubernetes.api.store import Store
-from lab.kubernetes.condition import set_condition
+from lab.kubernetes.condition import condition, set_condition
 from lab.kubernetes.controller import Controller, Key, owner_of
 from lab.topology import SiteAddresses
 
@@ -21,6 +22,7 @@ GPU_RESOURCE: Final = "nvidia.com/gpu"
 GPU_COUNT: Final = "lab.tandem.io/gpu-count"
 """Annotation of a Node: GPUs the machine has, whether or not a device plugin has reported them."""
 PODS_PER_NODE: Final = "110"
+PRESSURES: Final = ("MemoryPressure", "DiskPressure", "PIDPressure")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,13 @@ def taint_of(text: str) -> dict[str, str]:
 
 class NoAddressError(ValueError):
     """The site has no address left for one more node."""
+
+
+def set_healthy(status: Object) -> None:
+    """The conditions a kubelet posts while all is well."""
+    for pressure in PRESSURES:
+        set_condition(status, pressure, False, f"KubeletHasNo{pressure}")
+    set_condition(status, "Ready", True, "KubeletReady", "kubelet is posting ready status")
 
 
 def _free_address(store: Store, addresses: SiteAddresses) -> str:
@@ -81,7 +90,7 @@ def register(store: Store, addresses: SiteAddresses, name: str, shape: Shape) ->
         ],
         "nodeInfo": {
             "architecture": "amd64",
-            "bootID": "",
+            "bootID": str(uuid4()),
             "containerRuntimeVersion": "lab://1.0.0",
             "kernelVersion": "",
             "kubeProxyVersion": "",
@@ -92,9 +101,7 @@ def register(store: Store, addresses: SiteAddresses, name: str, shape: Shape) ->
             "systemUUID": name,
         },
     }
-    for pressure in ("MemoryPressure", "DiskPressure", "PIDPressure"):
-        set_condition(status, pressure, False, f"KubeletHasNo{pressure}")
-    set_condition(status, "Ready", True, "KubeletReady", "kubelet is posting ready status")
+    set_healthy(status)
     spec: Object = {"providerID": shape.provider_id or f"lab://{addresses.name}/{name}"}
     if shape.taints:
         spec["taints"] = [dict(taint) for taint in shape.taints]
@@ -104,7 +111,10 @@ def register(store: Store, addresses: SiteAddresses, name: str, shape: Shape) ->
 
 
 def retire(store: Store, name: str) -> bool:
-    """One step of a node's orderly end: cordon, evict, delete; True when it is gone."""
+    """One step of a node's orderly end: cordon, evict, delete; True when it is gone.
+
+    On a node that is not there any more nobody ends a pod: there it is enough that each has been told to go.
+    """
     try:
         node = store.get(NODE, None, name)
     except NotFound:
@@ -112,11 +122,12 @@ def retire(store: Store, name: str) -> bool:
     if not node["spec"].get("unschedulable"):
         node["spec"]["unschedulable"] = True
         store.update(NODE, node)
+    silent = (condition(node, "Ready") or {}).get("status") == "Unknown"
     left = 0
     for pod in store.list(POD, field_selector=f"spec.nodeName={name}"):
         if (owner_of(pod) or {}).get("kind") == "DaemonSet":
             continue  # daemon pods tolerate the cordon and go with the node
-        left += 1
+        left += not (silent and terminating(pod))
         if not terminating(pod):
             with suppress(TooManyRequests, NotFound):  # a disruption budget holds the drain back; asked again later
                 evict(store, namespace_of(pod), name_of(pod), None, dry_run=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -17,27 +17,35 @@ Amounts = dict[str, Decimal]
 
 def tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
     """Whether one of the tolerations fits the taint."""
-    for each in tolerations:
-        if each.get("effect") and each["effect"] != taint.get("effect"):
-            continue
-        if not each.get("key"):
-            if each.get("operator") == "Exists":
-                return True
-            continue
-        if each["key"] != taint["key"]:
-            continue
-        if each.get("operator", "Equal") == "Exists" or (each.get("value") or "") == (taint.get("value") or ""):
-            return True
-    return False
+    return any(_fits(each, taint) for each in tolerations)
 
 
-def untolerated(pod: Object, node: Object) -> Mapping[str, Any] | None:
+def tolerated_seconds(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> float | None:
+    """How long a NoExecute taint is tolerated: 0 when not at all, None when without end; the first that fits counts."""
+    first = next((each for each in tolerations if _fits(each, taint)), None)
+    seconds = 0 if first is None else first.get("tolerationSeconds")
+    return None if seconds is None else max(0.0, float(seconds))
+
+
+def _fits(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    exists = (toleration.get("operator") or "Equal") == "Exists"
+    if not toleration.get("key"):
+        return exists
+    same = (toleration.get("value") or "") == (taint.get("value") or "")
+    return bool(toleration["key"] == taint["key"]) and (exists or same)
+
+
+def untolerated(
+    pod: Object, node: Object, effects: Collection[str] = ("NoSchedule", "NoExecute")
+) -> Mapping[str, Any] | None:
     """The first taint that keeps the pod off the node."""
     tolerations = pod["spec"].get("tolerations") or []
     taints = list(node["spec"].get("taints") or [])
     if node["spec"].get("unschedulable"):
         taints.append(UNSCHEDULABLE)
-    hard = (taint for taint in taints if taint.get("effect") in {"NoSchedule", "NoExecute"})
+    hard = (taint for taint in taints if taint.get("effect") in effects)
     return next((taint for taint in hard if not tolerates(tolerations, taint)), None)
 
 

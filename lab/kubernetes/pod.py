@@ -17,6 +17,7 @@ from lab.kubernetes.api.objects import Object, name_of, namespace_of, timestamp,
 from lab.kubernetes.api.store import Store
 from lab.kubernetes.condition import set_condition
 from lab.kubernetes.container import Container, Role
+from lab.kubernetes.reboot import forget
 from lab.kubernetes.run import POD_UID, gone, kill_marked
 from lab.kubernetes.scope import PodScope
 from lab.kubernetes.volumes import VolumeError, VolumeMaker, shared_memory_of
@@ -29,7 +30,10 @@ IDENTITY: Final = "pod.json"
 
 
 class PodWorker:
-    """Runs one pod; the store's pod status follows what really runs."""
+    """Runs one pod; the store's pod status follows what really runs.
+
+    With `before`, the same pod before its machine booted, it starts anew and counts on.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class PodWorker:
         scope_of: Callable[[Callable[[], None]], PodScope],
         claims: Path,
         other_pods: Callable[[], Sequence[str]],
+        before: PodWorker | None = None,
     ) -> None:
         self.pod = pod
         self.uid = uid_of(pod)
@@ -45,21 +50,31 @@ class PodWorker:
         self._claims = claims
         self._other_pods = other_pods
         self._scope = scope_of(self._publish)
-        self._started_at = timestamp()
-        spec = pod["spec"]
-        self._inits = [Container(each, _init_role(each), self._scope) for each in spec.get("initContainers") or []]
-        self._mains = [Container(each, "main", self._scope) for each in spec["containers"]]
+        self._started_at: str = before._started_at if before else timestamp()
+        spec, known = pod["spec"], {each.name: each for each in before.containers} if before else {}
+
+        def made(each: dict[str, Any], role: Role) -> Container:
+            return Container(each, role, self._scope, known.get(each["name"]))
+
+        self._inits = [made(each, _init_role(each)) for each in spec.get("initContainers") or []]
+        self._mains = [made(each, "main") for each in spec["containers"]]
         self._initialized = False
         self._failed_init: Container | None = None
         self._mount_trouble = ""
         self._over = False
         self._life: asyncio.Task[None] | None = None
         self._termination: asyncio.Task[None] | None = None
+        self._dropped: list[asyncio.Task[Any]] = []
 
     @property
     def ip(self) -> str:
         """The pod's address."""
         return self._scope.placement.pod_ip
+
+    @property
+    def dark(self) -> bool:
+        """Whether its machine has no power."""
+        return self._scope.dark
 
     @property
     def containers(self) -> list[Container]:
@@ -88,6 +103,33 @@ class PodWorker:
         else:
             asyncio.get_running_loop().call_later(max(grace_seconds, 0.0), self._kill)
         return self._termination
+
+    def freeze(self) -> None:
+        """Its machine has lost power: all of it stands still, and nothing more is done for it or told of it."""
+        self._scope.dark = True
+        self._dropped = [task for task in (self._life, self._termination) if task]
+        for task in self._dropped:
+            task.cancel()
+        for container in self.containers:
+            self._dropped += container.freeze()
+        self._termination = None
+
+    async def dropped(self) -> None:
+        """Done when nothing acts for it any more."""
+        if self._dropped:
+            await asyncio.wait(self._dropped)
+
+    def wake(self) -> None:
+        """Its machine has power again, and its processes are gone; what has not ended goes on only as another worker.
+
+        A pod that is never restarted and had something running has failed by that.
+        """
+        lost = [container for container in self.containers if container.lose() and container.role != "sidecar"]
+        forget(self.pod, self._volumes, self._other_pods())
+        self._scope.dark = False
+        if self._scope.restart_policy == "Never" and (lost or any(container.finished for container in self._mains)):
+            self._failed_init = next((each for each in lost if each.role == "init"), None)
+            self._publish()
 
     def log_file(self, container: str, previous: bool) -> Path | None:
         """The log of a container's current or previous run; None when the pod has no such container or run."""
@@ -134,7 +176,7 @@ class PodWorker:
 
     async def _mount(self) -> None:
         scope = self._scope
-        maker = VolumeMaker(self.pod, scope.folder / "volumes", self._claims, scope.placement, scope.sources)
+        maker = VolumeMaker(self.pod, self._volumes, self._claims, scope.placement, scope.sources)
         while True:
             try:
                 scope.volumes = maker.make()
@@ -146,6 +188,10 @@ class PodWorker:
             else:
                 self._mount_trouble = ""
                 return
+
+    @property
+    def _volumes(self) -> Path:
+        return self._scope.folder / "volumes"
 
     async def _stop_sidecars(self, grace_seconds: float, *, hooks: bool = True) -> None:
         sidecars = [container for container in self._inits if container.role == "sidecar"]
@@ -184,6 +230,8 @@ class PodWorker:
 
     def _publish(self) -> None:
         """Write the status; the pod may be gone, then there is nothing to tell."""
+        if self.dark:
+            return
         try:
             pod = self._store.get(POD, namespace_of(self.pod), name_of(self.pod))
             if uid_of(pod) == self.uid:

@@ -8,7 +8,7 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,6 +137,12 @@ class Run:
                 os.killpg(self.pid, signal.SIGKILL)
             self._sweep()
 
+    def freeze(self) -> None:
+        """SIGSTOP to the whole group."""
+        if not self.ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGSTOP)
+
     async def stop(self, grace_seconds: float) -> Exit:
         """SIGTERM, then SIGKILL when the grace period is over."""
         self.terminate()
@@ -179,7 +185,12 @@ def _check_program(path: str) -> None:
 
 def marked_processes(name: str, value: str | None = None) -> list[int]:
     """Processes that carry the variable in their environment, with this value where one is given."""
-    wanted = f"{name}=".encode() if value is None else f"{name}={value}".encode()
+    if value is None:
+        return _carriers(lambda variable: variable.startswith(f"{name}=".encode()))
+    return _carriers(f"{name}={value}".encode().__eq__)
+
+
+def _carriers(wanted: Callable[[bytes], bool]) -> list[int]:
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -188,18 +199,36 @@ def marked_processes(name: str, value: str | None = None) -> list[int]:
             variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:  # gone meanwhile, or another user's
             continue
-        if wanted in variables if value is not None else any(variable.startswith(wanted) for variable in variables):
+        if any(wanted(variable) for variable in variables):
             found.append(int(entry.name))
     return found
 
 
 def kill_marked(name: str, value: str | None = None) -> list[int]:
-    """SIGKILL to every process that carries the variable; the pids it went to."""
-    pids = marked_processes(name, value)
+    """SIGKILL to every process that carries the variable; the pids it went to.
+
+    The youngest go first: the kernel wakes a stopped process when its group loses the parent that could continue it.
+    """
+    pids = sorted(marked_processes(name, value), reverse=True)
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     return pids
+
+
+def freeze_marked(name: str, values: Iterable[str]) -> list[int]:
+    """SIGSTOP to every process that carries the variable with one of the values; the pids it went to.
+
+    They are looked for until none is new: what one of them was just starting is found by the next look.
+    """
+    wanted = {f"{name}={value}".encode() for value in values}
+    frozen: set[int] = set()
+    while wanted and (new := set(_carriers(wanted.__contains__)) - frozen):
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGSTOP)
+        frozen |= new
+    return sorted(frozen)
 
 
 async def gone(pids: Sequence[int], seconds: float = _REAP_SECONDS) -> bool:

@@ -101,8 +101,8 @@ class Scheduler(Controller):
             self._refuse(pod, explanation(reasons, len(nodes)))
 
     def _refusal(self, pod: Object, node: Object, others: Sequence[Object]) -> list[str]:
-        if not holds(node, "Ready"):
-            return ["node(s) were not ready"]
+        if not holds(node, "Ready") and placement.untolerated(pod, node) is None:
+            return ["node(s) were not ready"]  # and no taint says so yet
         if node["spec"].get("unschedulable") and placement.untolerated(pod, node) == placement.UNSCHEDULABLE:
             return ["node(s) were unschedulable"]
         if not placement.selected(pod, node):

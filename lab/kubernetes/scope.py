@@ -33,6 +33,8 @@ class PodScope:
     changed: Callable[[], None]
     """Called when a container's status is no longer what it was."""
     volumes: Mapping[str, Path] = field(default_factory=dict)
+    dark: bool = False
+    """Whether its machine has no power: then nothing is done for the pod, told of it or ended."""
 
     @property
     def title(self) -> str:

@@ -13,21 +13,29 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from lab.kubernetes import leftover_pods
 from lab.kubernetes.accounts import ServiceAccountController
 from lab.kubernetes.api.server import application, listen
 from lab.kubernetes.api.store import Store
+from lab.kubernetes.chaos import HttpChaosController, NetworkChaosController
 from lab.kubernetes.controller import Controller
+from lab.kubernetes.cronjob import CronJobController
 from lab.kubernetes.daemonset import DaemonSetController
 from lab.kubernetes.deployment import DeploymentController
 from lab.kubernetes.eks import NodeGroupPoller
 from lab.kubernetes.endpoints import EndpointsController
+from lab.kubernetes.job import JobController
 from lab.kubernetes.kubelet import BACK_OFF_SECONDS, Folders, Kubelet
 from lab.kubernetes.machines import MachineController, MachineDeploymentController
+from lab.kubernetes.node_lifecycle import NODE_GRACE_SECONDS, NodeLifecycleController
 from lab.kubernetes.nodes import GpuController
+from lab.kubernetes.power import PowerController
+from lab.kubernetes.proxy import ServiceProxy
 from lab.kubernetes.replicaset import ReplicaSetController
 from lab.kubernetes.run import reap_adopted
 from lab.kubernetes.scheduler import Scheduler
-from lab.kubernetes.services import LoadBalancerController, ServiceProxy
+from lab.kubernetes.services import LoadBalancerController
+from lab.kubernetes.taint_eviction import TaintEvictionController
 from lab.process import become_subreaper, die_with_parent
 from lab.topology import SiteAddresses, Topology, home_directory, lab_directory
 
@@ -48,12 +56,19 @@ class Site:
         *,
         aws_url: str = "",
         back_off_seconds: float = BACK_OFF_SECONDS,
+        node_grace_seconds: float = NODE_GRACE_SECONDS,
     ) -> None:
         self.addresses = addresses
         self.home = home
         self.folder = lab_directory(home) / "sites" / addresses.name
         self.store = Store(cluster_ips=addresses.cluster_ips(), service_network=addresses.service_network)
-        self.kubelet = Kubelet(self.store, addresses, Folders(home, self.folder), back_off_seconds=back_off_seconds)
+        self.kubelet = Kubelet(
+            self.store,
+            addresses,
+            Folders(home, self.folder),
+            back_off_seconds=back_off_seconds,
+            node_grace_seconds=node_grace_seconds,
+        )
         self._controllers: list[Controller] = [
             kind(self.store)
             for kind in (
@@ -61,14 +76,23 @@ class Site:
                 DeploymentController,
                 ReplicaSetController,
                 DaemonSetController,
+                CronJobController,
                 MachineDeploymentController,
                 GpuController,
                 Scheduler,
                 EndpointsController,
                 LoadBalancerController,
+                NetworkChaosController,
+                HttpChaosController,
+                TaintEvictionController,
             )
         ]
-        self._controllers.append(MachineController(self.store, addresses))
+        self._controllers += [
+            MachineController(self.store, addresses),
+            NodeLifecycleController(self.store, node_grace_seconds),
+            PowerController(self.store, self.kubelet),
+        ]
+        self._controllers.append(JobController(self.store, back_off_seconds=back_off_seconds))
         self._proxy = ServiceProxy(self.store)
         self._nodes = (
             NodeGroupPoller(self.store, addresses, aws_url) if addresses.kind == "public" and aws_url else None
@@ -79,7 +103,7 @@ class Site:
     async def start(self) -> None:
         """Clear what a killed predecessor left, then serve."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        await self.kubelet.clear_leftovers()
+        await leftover_pods.clear(self.kubelet.folders)
         api = application(self.store, pod_logs=self.kubelet.logs)
         self._runner = await listen(api, self.addresses.api_host, self.addresses.api_port)
         self._tasks = [

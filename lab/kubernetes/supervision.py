@@ -52,9 +52,14 @@ class Supervision:
         """The run is being ended: until it has, only its readiness is asked."""
         self._judging = False
 
+    def drop(self) -> asyncio.Task[None]:
+        """Ask no more; the task that is done when nothing is being asked."""
+        self._task.cancel()
+        return self._task
+
     async def close(self) -> None:
         """Ask no more."""
-        self._task.cancel()
+        self.drop()
         await asyncio.wait([self._task])
         if not self._task.cancelled() and (error := self._task.exception()):
             log.error("probes of container %s, pod %s", self._spec["name"], self._scope.title, exc_info=error)
@@ -66,12 +71,14 @@ class Supervision:
             return False
         ending = asyncio.ensure_future(self._run.wait())
         asking = asyncio.ensure_future(self._hook(hook, seconds))
-        await asyncio.wait({ending, asking}, return_when=asyncio.FIRST_COMPLETED)
-        if asking.done() and (failure := asking.result()):
-            self._scope.recorder.warning(self._scope.pod, "FailedPreStopHook", f"PreStopHook failed: {failure}")
-        for task in (ending, asking):
-            task.cancel()
-        await asyncio.wait({ending, asking})
+        try:
+            await asyncio.wait({ending, asking}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done() and (failure := asking.result()):
+                self._scope.recorder.warning(self._scope.pod, "FailedPreStopHook", f"PreStopHook failed: {failure}")
+        finally:
+            for task in (ending, asking):
+                task.cancel()
+            await asyncio.wait({ending, asking})
         return True
 
     async def execute(self, argv: Sequence[str], seconds: float) -> tuple[int, str]:
@@ -86,7 +93,7 @@ class Supervision:
                 async with asyncio.timeout(seconds):
                     ended = await run.wait()
             finally:
-                if not run.ended:
+                if not run.ended and not self._scope.dark:
                     run.kill()
                     with contextlib.suppress(asyncio.CancelledError):
                         await run.wait()

@@ -192,10 +192,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_site(home: Path, nodes: int = 1, **machine: Any) -> AsyncIterator[Bench]:
+async def bench_site(
+    home: Path, nodes: int = 1, *, node_grace_seconds: float = 20.0, **machine: Any
+) -> AsyncIterator[Bench]:
     """A private site that runs in this process; afterwards nothing of its pods is left."""
     addresses = SiteAddresses(name="bench", kind="private", block=BLOCK)
-    site = Site(addresses, home, back_off_seconds=0.3)
+    site = Site(addresses, home, back_off_seconds=0.3, node_grace_seconds=node_grace_seconds)
     await site.start()
     try:
         if nodes:

@@ -84,8 +84,12 @@ async def test_gpus_are_offered_while_a_device_plugin_runs_on_the_node(bench: Be
     await until(lambda: offered() == ["4", "4"])
     pods = bench.store.list(POD, "kube-system")
     assert sorted(each["spec"]["nodeName"] for each in pods) == [each["metadata"]["name"] for each in nodes(bench)]
-    daemon = bench.store.get(DAEMON_SET, "kube-system", "plugin")["status"]
-    assert (daemon["desiredNumberScheduled"], daemon["numberReady"]) == (2, 2)
+
+    def counted() -> bool:
+        daemon = bench.store.get(DAEMON_SET, "kube-system", "plugin").get("status") or {}
+        return (daemon.get("desiredNumberScheduled"), daemon.get("numberReady")) == (2, 2)
+
+    await until(counted)
     old = {each["metadata"]["uid"] for each in pods}
     daemon_set = bench.store.get(DAEMON_SET, "kube-system", "plugin")
     daemon_set["spec"]["template"]["metadata"]["annotations"] = {"version": "2"}

@@ -110,8 +110,15 @@ async def test_nothing_is_listened_on_off_loopback(
 ) -> None:
     listening: list[str] = []
 
-    async def create_server(_protocol: object, host: str, _port: int, **_more: object) -> None:
+    class Listening:
+        sockets = ()
+
+        async def start_serving(self) -> None:
+            pass
+
+    async def create_server(_protocol: object, host: str, _port: int, **_more: object) -> Listening:
         listening.append(host)
+        return Listening()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_server", create_server)
     for host in ("0.0.0.0", "192.0.2.1", "localhost", "127.79.0.20"):

@@ -29,7 +29,7 @@ from kubelet_bench import (
 
 from lab.kubernetes.api.errors import NotFound
 from lab.kubernetes.api.kinds import CONFIG_MAP, DEPLOYMENT, NODE, POD, SERVICE
-from lab.kubernetes.container import BackOff
+from lab.kubernetes.back_off import BackOff
 
 pytestmark = pytest.mark.live
 

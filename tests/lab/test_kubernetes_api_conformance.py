@@ -326,13 +326,13 @@ class TestOfficialClient:
 
     def test_what_is_not_supported_is_refused_and_listed(self, cluster: Cluster) -> None:
         assert refused(lambda: cluster.apps.list_namespaced_stateful_set("default"))[0] == 404
-        assert refused(lambda: cluster.core.connect_get_namespaced_pod_proxy("web", "default"))[0] == 404
+        assert refused(lambda: cluster.core.connect_get_namespaced_service_proxy("web", "default"))[0] == 404
         for _ in range(2):
             refused(lambda: client.NetworkingV1Api(cluster.api).list_ingress_for_all_namespaces())
         listed = httpx.get(f"{cluster.url}/tandem/unsupported", timeout=5).json()["items"]
         assert {entry["path"]: entry["count"] for entry in listed} == {
             "/apis/apps/v1/namespaces/default/statefulsets": 1,
-            "/api/v1/namespaces/default/pods/web/proxy": 1,
+            "/api/v1/namespaces/default/services/web/proxy": 1,
             "/apis/networking.k8s.io/v1/ingresses": 2,
         }
 

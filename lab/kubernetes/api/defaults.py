@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lab.kubernetes.api import kinds
 from lab.kubernetes.api.kinds import Kind
-from lab.kubernetes.api.objects import Object, name_of, uid_of
+from lab.kubernetes.api.objects import Object, name_of, namespace_of, uid_of
 
 Fields = dict[str, Any]
 
@@ -240,6 +240,19 @@ def _machines(obj: Object) -> None:
     _set(spec, replicas=int(smallest) if smallest.isdigit() else 1)
 
 
+def _chaos(obj: Object) -> None:
+    spec = obj.get("spec")
+    for selecting in (spec, spec.get("target") if isinstance(spec, dict) else None):
+        if isinstance(selecting, dict) and isinstance(selecting.get("selector"), dict):
+            _set(selecting["selector"], namespaces=[namespace_of(obj)])
+
+
+def _network_chaos(obj: Object) -> None:
+    if isinstance(obj.get("spec"), dict):
+        _set(obj["spec"], direction="to")
+    _chaos(obj)
+
+
 _FILL: Final[dict[str, Callable[[Object], None]]] = {
     kinds.POD.key: _pod,
     kinds.DEPLOYMENT.key: _deployment,
@@ -258,4 +271,6 @@ _FILL: Final[dict[str, Callable[[Object], None]]] = {
     kinds.HORIZONTAL_POD_AUTOSCALER.key: _autoscaler,
     kinds.MACHINE_DEPLOYMENT.key: _machines,
     kinds.MACHINE_SET.key: _machines,
+    kinds.NETWORK_CHAOS.key: _network_chaos,
+    kinds.HTTP_CHAOS.key: _chaos,
 }

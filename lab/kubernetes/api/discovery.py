@@ -15,11 +15,13 @@ _SUBRESOURCE_VERBS: Final = {
     "log": ["get"],
     "binding": ["create"],
     "eviction": ["create"],
+    "proxy": ["create", "delete", "get", "patch", "update"],
 }
 _SUBRESOURCE_KINDS: Final = {
     "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
     "binding": {"kind": "Binding"},
     "eviction": {"group": "policy", "version": "v1", "kind": "Eviction"},
+    "proxy": {"kind": "PodProxyOptions"},
 }
 
 

@@ -11,7 +11,8 @@ ApiError
 ├── TooLarge 413
 ├── UnsupportedMediaType 415
 ├── Invalid 422
-└── TooManyRequests 429
+├── TooManyRequests 429
+└── ServiceUnavailable 503
 """
 
 # ruff: noqa: N818  # these are Kubernetes' own names for its reasons
@@ -177,3 +178,10 @@ class TooManyRequests(ApiError):
 
     code = 429
     reason = "TooManyRequests"
+
+
+class ServiceUnavailable(ApiError):
+    """What stands behind the API, a pod, cannot be reached."""
+
+    code = 503
+    reason = "ServiceUnavailable"

@@ -96,7 +96,7 @@ def _custom(
 
 NAMESPACE: Final = _built_in("v1", "Namespace", "namespaces", "ns", "status", "Cluster")
 NODE: Final = _built_in("v1", "Node", "nodes", "no", "status", "Cluster")
-POD: Final = _built_in("v1", "Pod", "pods", "po", "status log binding eviction")
+POD: Final = _built_in("v1", "Pod", "pods", "po", "status log binding eviction proxy")
 SERVICE: Final = _built_in("v1", "Service", "services", "svc", "status")
 ENDPOINTS: Final = _built_in("v1", "Endpoints", "endpoints", "ep")
 CONFIG_MAP: Final = _built_in("v1", "ConfigMap", "configmaps", "cm")
@@ -156,3 +156,6 @@ IP_ADDRESS_POOL: Final = _custom("metallb.io/v1beta1", "IPAddressPool", "ipaddre
 L2_ADVERTISEMENT: Final = _custom("metallb.io/v1beta1", "L2Advertisement", "l2advertisements")
 SERVICE_MONITOR: Final = _custom("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", "smon")
 PROMETHEUS_RULE: Final = _custom("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", "promrule")
+BARE_METAL_HOST: Final = _custom("metal3.io/v1alpha1", "BareMetalHost", "baremetalhosts", "bmh")
+NETWORK_CHAOS: Final = _custom("chaos-mesh.org/v1alpha1", "NetworkChaos", "networkchaos")
+HTTP_CHAOS: Final = _custom("chaos-mesh.org/v1alpha1", "HTTPChaos", "httpchaos")

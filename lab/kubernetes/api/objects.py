@@ -23,6 +23,11 @@ def timestamp(moment: datetime | None = None) -> str:
     return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def moment(text: str) -> datetime:
+    """The moment a time stamp of the API tells."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
 def name_of(obj: Object) -> str:
     """metadata.name, or an empty string."""
     return str(obj.get("metadata", {}).get("name") or "")

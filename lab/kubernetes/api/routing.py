@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from lab.kubernetes.api.errors import NotFound
 from lab.kubernetes.api.kinds import NAMESPACE, Kind, Kinds
+
+PROXY: Final = "proxy"
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,11 @@ class Target:
     namespace: str | None
     name: str | None
     subresource: str | None
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether the request is for what the object stands for, whatever follows in its path."""
+        return self.subresource == PROXY
 
 
 def resolve(kinds: Kinds, path: str) -> Target | None:
@@ -32,7 +40,8 @@ def resolve(kinds: Kinds, path: str) -> Target | None:
     if rest[0] == "namespaces" and len(rest) > 2 and not (group == "" and rest[2] in ("status", "finalize")):
         namespace, rest = rest[1], rest[2:]
     kind = kinds.by_resource(group, version, rest[0])
-    if kind is None or len(rest) > 3 or (namespace is not None and not kind.namespaced):
+    deep = len(rest) > 3 and rest[2] != PROXY
+    if kind is None or deep or (namespace is not None and not kind.namespaced):
         raise unknown(f"/{'/'.join(parts)}")
     name = rest[1] if len(rest) > 1 else None
     subresource = rest[2] if len(rest) > 2 else None

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from lab.kubernetes.api import kinds, syntax
+from lab.kubernetes.api import fault_rules, job_rules, kinds, syntax
 from lab.kubernetes.api.errors import Cause, Invalid
 from lab.kubernetes.api.kinds import Kind
 from lab.kubernetes.api.objects import Object, name_of
@@ -15,7 +15,6 @@ from lab.kubernetes.api.pod_rules import duplicate, forbidden, invalid, label, n
 from lab.kubernetes.api.schema import missing
 from lab.kubernetes.api.selectors import matches_selector
 
-IMMUTABLE: Final = "field is immutable"
 _LOOSE_NAMES: Final = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 _POD_MUTABLE: Final = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates")
 
@@ -81,7 +80,7 @@ def _workload(obj: Object, before: Object) -> Iterable[Cause]:
     if spec.get("replicas", 0) < 0:
         yield invalid("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
     if before and before["spec"].get("selector") != selector:
-        yield invalid("spec.selector", selector, IMMUTABLE)
+        yield invalid("spec.selector", selector, syntax.IMMUTABLE_RULE)
 
 
 def _deployment(obj: Object, before: Object) -> Iterable[Cause]:
@@ -116,32 +115,6 @@ def _bound(value: Any) -> int | None:
         return value if value >= 0 else None
     digits = str(value).removesuffix("%")
     return int(digits) if str(value).endswith("%") and digits.isdigit() else None
-
-
-def _job(obj: Object, before: Object) -> Iterable[Cause]:
-    spec = obj["spec"]
-    yield from _job_spec(spec, "spec")
-    if before:
-        for field in ("selector", "template", "completionMode"):
-            if before["spec"].get(field) != spec.get(field):
-                yield invalid(f"spec.{field}", "", IMMUTABLE)
-
-
-def _job_spec(spec: dict[str, Any], at: str) -> Iterable[Cause]:
-    yield from pod_spec(spec["template"].get("spec") or {}, f"{at}.template.spec", ("OnFailure", "Never"))
-    for field in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
-        if spec.get(field, 0) < 0:
-            yield invalid(f"{at}.{field}", spec[field], "must be greater than or equal to 0")
-
-
-def _cron_job(obj: Object, _: Object) -> Iterable[Cause]:
-    spec = obj["spec"]
-    if len(spec["schedule"].split()) != 5 and not spec["schedule"].startswith("@"):
-        yield invalid("spec.schedule", spec["schedule"], "five fields are expected: minute hour day month weekday")
-    if spec["concurrencyPolicy"] not in ("Allow", "Forbid", "Replace"):
-        yield not_supported("spec.concurrencyPolicy", spec["concurrencyPolicy"], ("Allow", "Forbid", "Replace"))
-    if "spec" in spec["jobTemplate"]:
-        yield from _job_spec(spec["jobTemplate"]["spec"], "spec.jobTemplate.spec")
 
 
 def _service(obj: Object, _: Object) -> Iterable[Cause]:
@@ -212,7 +185,7 @@ def _data_change(obj: Object, before: Object) -> Iterable[Cause]:
             if before.get(field) != obj.get(field):
                 yield forbidden(field, "field is immutable when `immutable` is set")
     if before.get("type") != obj.get("type"):
-        yield invalid("type", obj.get("type", ""), IMMUTABLE)
+        yield invalid("type", obj.get("type", ""), syntax.IMMUTABLE_RULE)
 
 
 def _secret(obj: Object, _: Object) -> Iterable[Cause]:
@@ -270,8 +243,8 @@ _RULES: Final[dict[str, Rule]] = {
     kinds.DEPLOYMENT.key: _deployment,
     kinds.REPLICA_SET.key: _workload,
     kinds.DAEMON_SET.key: _workload,
-    kinds.JOB.key: _job,
-    kinds.CRON_JOB.key: _cron_job,
+    kinds.JOB.key: job_rules.job,
+    kinds.CRON_JOB.key: job_rules.cron_job,
     kinds.SERVICE.key: _service,
     kinds.SECRET.key: _secret,
     kinds.POD_DISRUPTION_BUDGET.key: _budget,
@@ -279,6 +252,9 @@ _RULES: Final[dict[str, Rule]] = {
     kinds.HORIZONTAL_POD_AUTOSCALER.key: _autoscaler,
     kinds.MACHINE_DEPLOYMENT.key: _replicas,
     kinds.MACHINE_SET.key: _replicas,
+    kinds.BARE_METAL_HOST.key: fault_rules.bare_metal_host,
+    kinds.NETWORK_CHAOS.key: fault_rules.network_chaos,
+    kinds.HTTP_CHAOS.key: fault_rules.http_chaos,
 }
 _CHANGES: Final[dict[str, Rule]] = {
     kinds.POD.key: _pod_change,

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from lab.kubernetes.api import discovery
+from lab.kubernetes.api import discovery, pod_proxy
 from lab.kubernetes.api.context import CONTEXT, Context, PodLogs
 from lab.kubernetes.api.errors import ApiError, BadRequest, NotAcceptable
 from lab.kubernetes.api.parameters import BODY_LIMIT
@@ -80,6 +80,8 @@ async def _serve(request: web.Request) -> web.StreamResponse:
     target = resolve(request.app[CONTEXT].store.kinds, request.path)
     if target is None:
         return _about(request)
+    if target.passes_on:
+        return await pod_proxy.forward(request, target)
     if request.method in ("GET", "HEAD"):
         return await read(request, target)
     return await write(request, target)

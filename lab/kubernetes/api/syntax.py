@@ -51,6 +51,7 @@ VALUE_RULE: Final = (
 ENVIRONMENT_RULE: Final = (
     "a valid environment variable name must consist only of printable ASCII characters other than '='"
 )
+IMMUTABLE_RULE: Final = "field is immutable"
 QUANTITY_RULE: Final = "quantities must be a decimal number with an optional suffix such as m, k, M, Gi"
 PORT_NAME_RULE: Final = "a port name has at most 15 lower case alphanumeric characters or '-', and at least one letter"
 
