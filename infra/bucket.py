@@ -1,10 +1,10 @@
-"""The one way an object store is declared here: private, encrypted, every version kept."""
+"""The one way an object store is declared here: private, encrypted and, unless told otherwise, every version kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pulumi import Output, ResourceOptions
+from pulumi import CustomResource, Output, ResourceOptions
 from pulumi_aws import kms, s3
 
 
@@ -14,23 +14,18 @@ class BucketArgs:
 
     own_key: bool = True
     """Encrypt with a KMS key of its own; false where the store has no key service and encrypts by itself."""
+    versioned: bool = True
     force_destroy: bool = False
     protect: bool = True
     tags: dict[str, str] = field(default_factory=dict)
 
 
 def declare_bucket(name: str, args: BucketArgs, child: ResourceOptions) -> Output[str]:
-    """The bucket's name, readable once versioning and encryption stand, so nothing is written before them."""
+    """The bucket's name, readable once all its settings stand, so nothing is written before them."""
     # Losing a bucket or its key loses what no program can make again.
     lasting = ResourceOptions.merge(child, ResourceOptions(protect=args.protect))
     bucket = s3.Bucket(name, force_destroy=args.force_destroy, tags=args.tags, opts=lasting)
-    settings = [
-        s3.BucketVersioning(
-            f"{name}-versioning",
-            bucket=bucket.bucket,
-            versioning_configuration=s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
-            opts=child,
-        ),
+    settings: list[CustomResource] = [
         s3.BucketServerSideEncryptionConfiguration(
             f"{name}-encryption",
             bucket=bucket.bucket,
@@ -53,6 +48,14 @@ def declare_bucket(name: str, args: BucketArgs, child: ResourceOptions) -> Outpu
             opts=child,
         ),
     ]
+    if args.versioned:
+        versioning = s3.BucketVersioning(
+            f"{name}-versioning",
+            bucket=bucket.bucket,
+            versioning_configuration=s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+            opts=child,
+        )
+        settings.append(versioning)
     return Output.all(bucket.bucket, *(setting.id for setting in settings)).apply(lambda known: str(known[0]))
 
 

@@ -131,6 +131,14 @@ def network(key: str, value: str, shortest: int, longest: int) -> ipaddress.IPv4
     return found
 
 
+def networks(key: str, value: Collection[str]) -> None:
+    """`value` names IPv4 networks, none so wide that S3 takes a policy for them as one for everybody."""
+    if not value:
+        raise SettingError(f"{key} is empty; it names at least one IPv4 network: write one like 192.0.2.0/24")
+    for entry in value:
+        network(f"network in {key}", entry, 8, 32)
+
+
 def host_port(key: str, value: str) -> None:
     """`value` is an address and a port."""
     host, _, port = value.rpartition(":")

@@ -82,6 +82,9 @@ class Edge(pulumi.ComponentResource):
             port=args.target_port,
             vpc_id=args.vpc_id,
             deregistration_delay=30,
+            # Off by default for addresses over TCP, and then every client looks like the balancer to a NetworkPolicy
+            # (https://docs.aws.amazon.com/elasticloadbalancing/latest/network/edit-target-group-attributes.html).
+            preserve_client_ip="true",
             health_check=lb.TargetGroupHealthCheckArgs(
                 protocol="HTTP", path=args.health_path, matcher="200", interval=10, healthy_threshold=2
             ),

@@ -1,23 +1,16 @@
-"""Which site a user is sent to: weights while all are well, health when one is not."""
+"""Which site a user is sent to: weights while all are well, health when one is not, a mark when one is to be left."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import pulumi
 from pulumi import Input, Output, ResourceOptions
 from pulumi_aws import route53
 
-from infra import checks, naming
-
-CONNECT_SECONDS: Final = 4
-STATUS_SECONDS: Final = 2
-PROBE_TIMEOUT_SECONDS: Final = CONNECT_SECONDS + STATUS_SECONDS
-"""Longest one probe of a dead endpoint takes
-(https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html)."""
-INTERVALS: Final = (10, 30)
+from infra import checkers, checks, naming
+from infra.probe_target import target_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +23,15 @@ class Alias:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One site: its share of the traffic and where it is entered."""
+    """One site: its share of the traffic, where it is entered, and where a mark that drains it is looked for."""
 
     weight: int
     edge: Input[str] | Alias
     """The edge's IPv4 address, or its load balancer."""
+    marks: Mapping[str, Input[str]]
+    """Store to URL of the mark that keeps users away; a mark in one store is enough."""
+    shadow_marks: Mapping[str, Input[str]] = field(default_factory=dict)
+    """The same for synthetic users only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +42,26 @@ class HealthArgs:
     port: int
     path: str
     token: str
+    drain_token: str
+    """What a mark has to contain; an error page in its place drains nobody."""
     interval_seconds: int = 10
     threshold: int = 2
 
     def __post_init__(self) -> None:
         checks.one_of("scheme", self.scheme, ("http", "https"))
         checks.between("port", self.port, 1, 65535)
-        checks.one_of("interval_seconds", str(self.interval_seconds), [str(known) for known in INTERVALS])
+        checks.one_of("interval_seconds", str(self.interval_seconds), [str(known) for known in checkers.INTERVALS])
         checks.between("threshold", self.threshold, 1, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailoverArgs:
-    """The zone, the name users ask for, the sites behind it and how they are judged."""
+    """The zone, the names users ask for, the sites behind them and how they are judged."""
 
     zone_name: str
     service_name: str
+    shadow_name: str = ""
+    """Name of the synthetic users; empty for none."""
     ttl_seconds: int
     sites: dict[str, Site]
     health: HealthArgs
@@ -70,39 +71,73 @@ class FailoverArgs:
     def __post_init__(self) -> None:
         checks.weights("sites", {name: site.weight for name, site in self.sites.items()})
         checks.between("ttl_seconds", self.ttl_seconds, 1, 60)
+        for name, site in self.sites.items():
+            if not site.marks or (self.shadow_name and not site.shadow_marks):
+                kind = "shadow_marks" if site.marks else "marks"
+                raise checks.SettingError(
+                    f"{kind} of site {name} is empty; without a mark nobody can drain it: name a store at least"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteChecks:
+    """Ids of the health checks of one site."""
+
+    golden: Output[str]
+    drains: list[Output[str]]
+    """One a store, in the order of the stores' names; healthy while there is no mark."""
+    serving: Output[str]
+    """Golden and not drained: what the record goes by."""
+    shadow: Output[str] | None
+    """The same and not drained for synthetic users; none without a shadow name."""
 
 
 class Failover(pulumi.ComponentResource):
-    """A name whose answers leave an ill site by themselves: no record is changed when a site is lost."""
+    """A name whose answers leave an ill or a drained site by themselves: no record is changed for it.
+
+    A mark that cannot be read is no mark: losing a store drains nobody.
+    """
 
     zone_id: Output[str]
     name_servers: Output[Sequence[str]]
-    health_check_ids: dict[str, Output[str]]
+    site_checks: dict[str, SiteChecks]
 
     def __init__(self, name: str, args: FailoverArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("tandem:failover:Failover", name, {}, opts)
-        child = ResourceOptions(parent=self)
         # A new zone has new name servers, and the delegation above it would still point at the old ones.
-        lasting = ResourceOptions.merge(child, ResourceOptions(protect=args.protect))
+        lasting = ResourceOptions(parent=self, protect=args.protect)
         zone = route53.Zone(f"{name}-zone", name=args.zone_name, tags=args.tags, opts=lasting)
-        self.health_check_ids = {}
+        self.site_checks = {}
         for site_name, site in sorted(args.sites.items()):
+            found = self._checks(f"{name}-{site_name}", args, site_name, site)
+            self.site_checks[site_name] = found
             host = naming.site_host(site_name, args.service_name)
-            check = self._check(f"{name}-{site_name}", args, site_name, site)
-            self.health_check_ids[site_name] = check.id
             self._record(f"{name}-{site_name}-only", host, zone, args, site)
-            self._record(f"{name}-{site_name}", args.service_name, zone, args, site, check, site_name)
+            self._record(f"{name}-{site_name}", args.service_name, zone, args, site, found.serving, site_name)
+            if found.shadow is not None:
+                shadow = f"{name}-{site_name}-shadow"
+                self._record(shadow, args.shadow_name, zone, args, site, found.shadow, site_name)
         self.zone_id = zone.zone_id
         self.name_servers = zone.name_servers
-        self.register_outputs(
-            {
-                "zone_id": self.zone_id,
-                "name_servers": self.name_servers,
-                "health_check_ids": self.health_check_ids,
-            }
-        )
+        self.register_outputs({"zone_id": self.zone_id, "name_servers": self.name_servers})
 
-    def _check(self, name: str, args: FailoverArgs, site_name: str, site: Site) -> route53.HealthCheck:
+    def _checks(self, name: str, args: FailoverArgs, site_name: str, site: Site) -> SiteChecks:
+        golden = self._golden(name, args, site_name, site)
+        drains = [
+            self._unmarked(f"{name}-drain-{store}", args, site_name, f"{site_name} drained in {store}", url)
+            for store, url in sorted(site.marks.items())
+        ]
+        serving = self._all(f"{name}-serving", args, site_name, f"{site_name} serving", [golden, *drains])
+        shadow = None
+        if args.shadow_name:
+            more = [
+                self._unmarked(f"{name}-shadow-drain-{store}", args, site_name, f"{site_name} shadowed in {store}", url)
+                for store, url in sorted(site.shadow_marks.items())
+            ]
+            shadow = self._all(f"{name}-shadow", args, site_name, f"{site_name} shadow", [golden, *drains, *more]).id
+        return SiteChecks(golden=golden.id, drains=[check.id for check in drains], serving=serving.id, shadow=shadow)
+
+    def _golden(self, name: str, args: FailoverArgs, site_name: str, site: Site) -> route53.HealthCheck:
         """A check that is green only while the site's golden request comes back right."""
         host = naming.site_host(site_name, args.service_name)
         return route53.HealthCheck(
@@ -117,7 +152,41 @@ class Failover(pulumi.ComponentResource):
             request_interval=args.health.interval_seconds,
             failure_threshold=args.health.threshold,
             enable_sni=args.health.scheme == "https",
-            tags={**args.tags, **naming.tags(site_name), "Name": host},
+            tags=_tags(args, site_name, host),
+            opts=ResourceOptions(parent=self),
+        )
+
+    def _unmarked(
+        self, name: str, args: FailoverArgs, site_name: str, title: str, url: Input[str]
+    ) -> route53.HealthCheck:
+        """A check that is green unless the mark is there."""
+        target = Output.from_input(url).apply(target_of)
+        return route53.HealthCheck(
+            name,
+            type=target.apply(lambda known: f"{known.scheme.upper()}_STR_MATCH"),
+            ip_address=target.apply(lambda known: known.address),
+            fqdn=target.apply(lambda known: known.host),
+            port=target.apply(lambda known: known.port),
+            resource_path=target.apply(lambda known: known.path),
+            search_string=args.health.drain_token,
+            invert_healthcheck=True,
+            request_interval=args.health.interval_seconds,
+            failure_threshold=args.health.threshold,
+            enable_sni=target.apply(lambda known: known.scheme == "https"),
+            tags=_tags(args, site_name, title),
+            opts=ResourceOptions(parent=self),
+        )
+
+    def _all(
+        self, name: str, args: FailoverArgs, site_name: str, title: str, children: list[route53.HealthCheck]
+    ) -> route53.HealthCheck:
+        """A check that is green only while all of its children are."""
+        return route53.HealthCheck(
+            name,
+            type="CALCULATED",
+            child_healthchecks=[check.id for check in children],
+            child_health_threshold=len(children),
+            tags=_tags(args, site_name, title),
             opts=ResourceOptions(parent=self),
         )
 
@@ -128,7 +197,7 @@ class Failover(pulumi.ComponentResource):
         zone: route53.Zone,
         args: FailoverArgs,
         site: Site,
-        check: route53.HealthCheck | None = None,
+        check: Output[str] | None = None,
         site_name: str | None = None,
     ) -> route53.Record:
         """The site under `host`; with a check, as one weighted answer among the others."""
@@ -144,7 +213,13 @@ class Failover(pulumi.ComponentResource):
             if alias
             else None,
             set_identifier=site_name,
-            weighted_routing_policies=[route53.RecordWeightedRoutingPolicyArgs(weight=site.weight)] if check else None,
-            health_check_id=check.id if check else None,
+            weighted_routing_policies=None
+            if check is None
+            else [route53.RecordWeightedRoutingPolicyArgs(weight=site.weight)],
+            health_check_id=check,
             opts=ResourceOptions(parent=self),
         )
+
+
+def _tags(args: FailoverArgs, site: str, title: str) -> dict[str, str]:
+    return {**args.tags, **naming.tags(site), "Name": title}

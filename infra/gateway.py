@@ -23,12 +23,11 @@ from pulumi_kubernetes.core.v1 import (
     ServiceAccount,
     ServicePortArgs,
     ServiceSpecArgs,
-    TolerationArgs,
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
-from infra import naming, pod
+from infra import checks, naming, pod
 
 NAME: Final = "gateway"
 LIVE_PATH: Final = "/livez"
@@ -58,6 +57,8 @@ class GatewayArgs:
     priority_class: Input[str]
     image: str
     model: pod.ModelSource
+    accepted_digests: tuple[str, ...]
+    """Versions whose answers count as right; in order, or a change of the served one would replace every pod."""
     backend: str
     replicas: int
     port: int
@@ -66,12 +67,29 @@ class GatewayArgs:
     triton_service: str
     health_path: str
     health_token: str
+    drain_url: Input[str]
+    """The mark that empties this site; while it is there, clients are asked to come back over a new connection."""
+    drain_token: str
+    concurrency_limit: int
     golden_interval_seconds: int
+    hold_down_seconds: int
     request_timeout_seconds: float
     rollout_timeout_seconds: int
     gpu_resource: Input[str]
     cpu: str
     memory: str
+
+    def __post_init__(self) -> None:
+        if not self.accepted_digests or list(self.accepted_digests) != sorted(set(self.accepted_digests)):
+            raise checks.SettingError(
+                f"accepted_digests is {list(self.accepted_digests)}; it is at least one digest, each once, in order:"
+                " sort them"
+            )
+
+    @property
+    def accepted(self) -> str:
+        """The accepted digests as one text."""
+        return ",".join(self.accepted_digests)
 
 
 def triton_variable(service: str) -> str:
@@ -112,7 +130,7 @@ class Gateway(pulumi.ComponentResource):
                 template=PodTemplateSpecArgs(
                     metadata=ObjectMetaArgs(
                         labels=naming.labels(args.site, NAME),
-                        annotations={"tandem.io/model-digest": args.model.digest},
+                        annotations={"tandem.io/accepted-digests": args.accepted},
                     ),
                     spec=self._pod(args, account.metadata.name),
                 ),
@@ -139,6 +157,9 @@ class Gateway(pulumi.ComponentResource):
             spec=ServiceSpecArgs(
                 type="LoadBalancer" if virtual else "ClusterIP",
                 selector=naming.selector(NAME),
+                # Without it another node may pass a connection on under its own address, and neither a NetworkPolicy
+                # nor a log could tell one client from another. The price: only nodes with a gateway take traffic.
+                external_traffic_policy="Local" if virtual else None,
                 ports=[ServicePortArgs(name="http", port=args.edge_port, target_port="http")],
             ),
             opts=child,
@@ -174,9 +195,9 @@ class Gateway(pulumi.ComponentResource):
             security_context=pod.unprivileged(),
             termination_grace_period_seconds=GRACE_SECONDS,
             # Small enough to stand beside the servers it talks to, on a site that has GPU nodes only.
-            tolerations=[TolerationArgs(key=args.gpu_resource, operator="Exists", effect="NoSchedule")],
+            tolerations=pod.tolerations(args.gpu_resource),
             topology_spread_constraints=pod.spread(NAME),
-            init_containers=[pod.fetch(args.model, "reference")],
+            init_containers=[pod.fetch(args.model, args.accepted_digests, "reference")],
             containers=[self._server(args)],
             volumes=pod.volumes(),
         )
@@ -196,11 +217,15 @@ class Gateway(pulumi.ComponentResource):
                         "PORT": str(args.port),
                         "MODEL_DIR": pod.MODELS,
                         "MODEL_NAME": args.model.model_name,
-                        "ACCEPTED_DIGESTS": args.model.digest,
+                        "ACCEPTED_DIGESTS": args.accepted,
                         "BACKEND": args.backend,
                         "TRITON_URL": triton_variable(args.triton_service),
                         "HEALTH_TOKEN": args.health_token,
                         "GOLDEN_INTERVAL_SECONDS": str(args.golden_interval_seconds),
+                        "HOLD_DOWN_SECONDS": str(args.hold_down_seconds),
+                        "DRAIN_URL": args.drain_url,
+                        "DRAIN_TOKEN": args.drain_token,
+                        "CONCURRENCY_LIMIT": str(args.concurrency_limit),
                         "REQUEST_TIMEOUT_SECONDS": str(args.request_timeout_seconds),
                     }
                 ),

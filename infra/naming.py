@@ -10,6 +10,7 @@ SITE_KEY: Final = "tandem.io/site"
 ROLE_KEY: Final = "tandem.io/role"
 """Tag that says what a thing is for, where its type does not."""
 NAME_KEY: Final = "app.kubernetes.io/name"
+PROJECT_KEY: Final = "app.kubernetes.io/part-of"
 
 DNS_LABEL_LIMIT: Final = 63
 """RFC 1035; also the limit of every Kubernetes name that becomes a host name."""
@@ -22,7 +23,7 @@ EKS_NAME_LIMIT: Final = 100
 
 def selector(name: str) -> dict[str, str]:
     """Labels that find the pods of one component; never change once deployed, a selector is immutable."""
-    return {NAME_KEY: name, "app.kubernetes.io/part-of": PROJECT}
+    return {NAME_KEY: name, PROJECT_KEY: PROJECT}
 
 
 def labels(site: str, name: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pulumi
@@ -44,6 +44,8 @@ class PlatformArgs:
     namespace: str
     device_plugin_image: str
     gpu_quota: int
+    namespace_labels: dict[str, str] = field(default_factory=dict)
+    """What else the namespace says of itself."""
 
 
 class Platform(pulumi.ComponentResource):
@@ -62,6 +64,7 @@ class Platform(pulumi.ComponentResource):
                 name=args.namespace,
                 labels={
                     **labels,
+                    **args.namespace_labels,
                     "pod-security.kubernetes.io/enforce": "restricted",
                     "pod-security.kubernetes.io/warn": "restricted",
                 },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,7 @@ from pulumi_kubernetes.core.v1 import (
     SecretKeySelectorArgs,
     SecurityContextArgs,
     SleepActionArgs,
+    TolerationArgs,
     TopologySpreadConstraintArgs,
     VolumeArgs,
     VolumeMountArgs,
@@ -37,12 +39,15 @@ USER: Final = 1000
 """Neither image needs root; Triton's own image has this user."""
 PRE_STOP_SECONDS: Final = 3
 """How long a stopping pod goes on serving: until every proxy has heard that it is leaving."""
+LOST_NODE_SECONDS: Final = 10
+"""How long a pod waits on a node that has gone silent before another takes its place; Kubernetes' own default is 300
+(https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#taint-based-evictions)."""
 FETCH_REQUESTS: Final = {"cpu": "100m", "memory": "128Mi"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """Where a pod's init container fetches its model, and which bytes it accepts."""
+    """Where a pod's init container fetches its model."""
 
     image: str
     endpoint: Input[str]
@@ -50,7 +55,6 @@ class ModelSource:
     region: Input[str]
     bucket: Input[str]
     model_name: str
-    digest: str
     credentials_secret: Input[str] | None = None
     """Secret with access_key and secret_key; none where the pod has an identity of its own."""
 
@@ -94,15 +98,16 @@ def resources(cpu: str, memory: str, gpus: int = 0, gpu_resource: Input[str] = "
     return ResourceRequirementsArgs(requests=bound.apply(lambda known: {"cpu": cpu, **known}), limits=bound)
 
 
-def fetch(source: ModelSource, part: str) -> ContainerArgs:
-    """The init container that leaves `part` of the model under /models, every byte verified, or fails."""
+def fetch(source: ModelSource, digests: Sequence[str], part: str) -> ContainerArgs:
+    """The init container that leaves `part` of each version under /models, every byte verified, or fails."""
     environment = variables({"TMPDIR": SCRATCH})
     if source.credentials_secret is not None:
         for variable, key in (("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key")):
             reference = SecretKeySelectorArgs(name=source.credentials_secret, key=key)
             environment.append(EnvVarArgs(name=variable, value_from=EnvVarSourceArgs(secret_key_ref=reference)))
     where: list[Input[str]] = ["--endpoint", source.endpoint, "--region", source.region, "--bucket", source.bucket]
-    what: list[Input[str]] = ["--digest", source.digest, "--model", source.model_name, "--part", part]
+    versions: list[Input[str]] = [word for digest in digests for word in ("--digest", digest)]
+    what: list[Input[str]] = [*versions, "--model", source.model_name, "--part", part]
     return ContainerArgs(
         name="fetch",
         image=source.image,
@@ -144,6 +149,24 @@ def probe(path: str, port: str, *, period_seconds: int, failures: int, timeout_s
 def stop_late() -> LifecycleArgs:
     """Go on serving while the pod is taken out of every list of endpoints."""
     return LifecycleArgs(pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=PRE_STOP_SECONDS)))
+
+
+def tolerations(gpu_resource: Input[str]) -> list[TolerationArgs]:
+    """A pod may stand on a GPU node, and does not wait for a lost one to come back.
+
+    Without the latter two, Kubernetes adds its own, and for five minutes a lost node's pods hold their places in the
+    Deployment while nothing replaces them.
+    """
+    lost = [
+        TolerationArgs(
+            key=f"node.kubernetes.io/{state}",
+            operator="Exists",
+            effect="NoExecute",
+            toleration_seconds=LOST_NODE_SECONDS,
+        )
+        for state in ("not-ready", "unreachable")
+    ]
+    return [TolerationArgs(key=gpu_resource, operator="Exists", effect="NoSchedule"), *lost]
 
 
 def rollout_deadline(seconds: int) -> CustomTimeouts:

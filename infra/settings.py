@@ -3,71 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, ClassVar, Final, Self, get_type_hints
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pulumi
 
-from infra import checks, naming
+from infra import checkers, checks, naming
 from infra.checks import SettingError
+from infra.settings_base import KINDS, PRIVATE, PUBLIC, AwsSettings, Settings, required
+from infra.settings_pool import PrivatePoolSettings, PublicPoolSettings
+from infra.settings_traffic import TrafficSettings
 
-PRIVATE: Final = "private"
-PUBLIC: Final = "public"
-KINDS: Final = (PRIVATE, PUBLIC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What every layer's settings have in common: how they are read."""
-
-    layer: ClassVar[str]
-
-    @classmethod
-    def read(cls, config: pulumi.Config, **known: str) -> Self:
-        """Every field from its key of `config`, except what the stack's name already says."""
-        kinds = get_type_hints(cls)
-        values: dict[str, Any] = dict(known)
-        for entry in cls.declared():
-            raw = config.get(entry.name)
-            if raw is None or raw == "":
-                if required(entry):
-                    raise SettingError(
-                        f"{entry.name} has no value; a {cls.layer} stack needs one: set {naming.PROJECT}:{entry.name}"
-                        " in the stack's settings file"
-                    )
-                continue
-            values[entry.name] = checks.parse(entry.name, raw, kinds[entry.name])
-        return cls(**values)
-
-    @classmethod
-    def declared(cls) -> tuple[Field[Any], ...]:
-        """The fields that are configuration keys."""
-        return tuple(entry for entry in fields(cls) if entry.name != "site")
-
-
-def required(entry: Field[Any]) -> bool:
-    """Whether a stack's settings file has to give this key a value."""
-    return entry.default is MISSING and entry.default_factory is MISSING
-
-
-@dataclass(frozen=True, kw_only=True)
-class AwsSettings(Settings):
-    """How a stack reaches an AWS API, or one that speaks like it."""
-
-    services: ClassVar[tuple[str, ...]]
-
-    region: str
-    aws_endpoints: dict[str, str] = field(default_factory=dict)
-    """Service to URL; a service not named is reached at AWS's own endpoint."""
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-    protect: bool = True
-    """Whether what would be missed most refuses to be deleted."""
-
-    def __post_init__(self) -> None:
-        checks.region("region", self.region)
-        checks.endpoints("aws_endpoints", self.aws_endpoints, self.services)
-        checks.credentials(self.access_key, self.secret_key)
+__all__ = [
+    "KINDS",
+    "PRIVATE",
+    "PUBLIC",
+    "AwsSettings",
+    "PlatformSettings",
+    "PrivatePoolSettings",
+    "PublicPoolSettings",
+    "ServingSettings",
+    "Settings",
+    "StorageSettings",
+    "TrafficSettings",
+    "read",
+    "required",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +42,18 @@ class StorageSettings(AwsSettings):
     kind: str
     force_destroy: bool = False
     """Whether deleting a bucket deletes the objects in it."""
+    checker_cidrs: tuple[str, ...] = checkers.NETWORKS
+    """Networks the health checkers read drain marks from."""
+    gateway_cidrs: tuple[str, ...] = ()
+    """Networks the store sees the site's gateways come from; without them gateways read no drain mark."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.label("site", self.site, naming.SITE_LIMIT)
         checks.one_of("kind", self.kind, KINDS)
+        checks.networks("checker_cidrs", self.checker_cidrs)
+        if self.gateway_cidrs:
+            checks.networks("gateway_cidrs", self.gateway_cidrs)
         if self.kind == PRIVATE and "s3" not in self.aws_endpoints:
             raise SettingError(
                 "aws_endpoints has no s3; a private site keeps its data in its own object store:"
@@ -99,111 +67,6 @@ class StorageSettings(AwsSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GpuNodes:
-    """How many GPU nodes a pool has, and between which bounds it may grow and shrink."""
-
-    gpu_nodes: int = 2
-    gpu_nodes_min: int = 0
-    gpu_nodes_max: int = 2
-
-    def check_nodes(self) -> None:
-        """Raise SettingError unless 0 <= min <= nodes <= max and max > 0."""
-        checks.between("gpu_nodes_max", self.gpu_nodes_max, 1, 450)
-        checks.between("gpu_nodes_min", self.gpu_nodes_min, 0, self.gpu_nodes_max)
-        checks.between("gpu_nodes", self.gpu_nodes, self.gpu_nodes_min, self.gpu_nodes_max)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrivatePoolSettings(GpuNodes, Settings):
-    """`pool-<site>` of a private cloud: Cluster API machines behind a virtual address."""
-
-    layer: ClassVar[str] = "pool"
-
-    site: str
-    kind: str
-    cluster_name: str
-    kubeconfig: dict[str, Any]
-    """Of the cluster workloads run in; exported, so it holds no credential."""
-    management_kubeconfig: dict[str, Any] = field(repr=False)
-    """Of the cluster that holds the Cluster API objects; a secret, never exported."""
-    management_namespace: str = "default"
-    machine_template: str = "gpu"
-    """Metal3MachineTemplate in the management namespace that describes the hardware."""
-    bootstrap_template: str = "gpu"
-    """KubeadmConfigTemplate that makes a machine a node, with the driver and the GPU taint."""
-    kubernetes_version: str
-    """x.y.z, as Cluster API wants it."""
-    gpu_type: str = "nvidia.com/gpu"
-    gpu_count: int = 1
-    cpu: int = 8
-    memory_gib: int = 32
-    edge_address: str
-    load_balancer_namespace: str = "metallb-system"
-    """Where MetalLB runs and looks for its address pools."""
-
-    def __post_init__(self) -> None:
-        checks.label("site", self.site, naming.SITE_LIMIT)
-        checks.kubeconfig("kubeconfig", self.kubeconfig, exported=True)
-        checks.kubeconfig("management_kubeconfig", self.management_kubeconfig, exported=False)
-        for key in ("cluster_name", "management_namespace", "machine_template", "bootstrap_template"):
-            checks.label(key, getattr(self, key))
-        checks.label("load_balancer_namespace", self.load_balancer_namespace)
-        checks.version("kubernetes_version", self.kubernetes_version, parts=3)
-        checks.between("gpu_count", self.gpu_count, 1, 16)
-        checks.between("cpu", self.cpu, 1, 1024)
-        checks.between("memory_gib", self.memory_gib, 1, 32768)
-        checks.ipv4("edge_address", self.edge_address)
-        self.check_nodes()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublicPoolSettings(GpuNodes, AwsSettings):
-    """`pool-<site>` of a public cloud: EKS in a network of its own behind a network load balancer."""
-
-    layer: ClassVar[str] = "pool"
-    services: ClassVar[tuple[str, ...]] = ("ec2", "eks", "elbv2", "iam", "kms", "sts")
-
-    site: str
-    kind: str
-    cluster_name: str
-    vpc_cidr: str = "10.0.0.0/16"
-    zones: tuple[str, ...]
-    kubernetes_version: str
-    """x.y, as EKS wants it."""
-    api_allowed_cidrs: tuple[str, ...] = ()
-    """Networks that reach the Kubernetes API from outside; none keeps it inside the VPC."""
-    system_instance_type: str = "m7i.large"
-    system_nodes: int = 2
-    gpu_instance_types: tuple[str, ...] = ("g6.xlarge", "g5.xlarge", "g4dn.xlarge")
-    gpu_disk_gib: int = 100
-    edge_port: int = 443
-    gateway_port: int = 8080
-    cluster_authentication: str = "aws-cli"
-    """aws-cli: clients fetch a short-lived token with `aws eks get-token`; none: the API asks for no credential."""
-
-    def __post_init__(self) -> None:
-        AwsSettings.__post_init__(self)
-        checks.label("site", self.site, naming.SITE_LIMIT)
-        checks.label("cluster_name", self.cluster_name, naming.EKS_NAME_LIMIT)
-        checks.network("vpc_cidr", self.vpc_cidr, 16, 20)
-        for entry in self.api_allowed_cidrs:
-            checks.network("api_allowed_cidrs", entry, 8, 32)
-        if len(set(self.zones)) != len(self.zones) or not 2 <= len(self.zones) <= 4:
-            raise SettingError(
-                f"zones is {list(self.zones)}; EKS needs two to four different zones: name them like eu-central-1a"
-            )
-        if not self.gpu_instance_types:
-            raise SettingError("gpu_instance_types is empty; a GPU pool has a type at least: name one, like g6.xlarge")
-        checks.version("kubernetes_version", self.kubernetes_version, parts=2)
-        checks.between("system_nodes", self.system_nodes, 1, 100)
-        checks.between("gpu_disk_gib", self.gpu_disk_gib, 50, 16384)
-        checks.between("edge_port", self.edge_port, 1, 65535)
-        checks.between("gateway_port", self.gateway_port, 1024, 65535)
-        checks.one_of("cluster_authentication", self.cluster_authentication, ("aws-cli", "none"))
-        self.check_nodes()
-
-
-@dataclass(frozen=True, kw_only=True)
 class PlatformSettings(Settings):
     """`platform-<site>`."""
 
@@ -214,11 +77,16 @@ class PlatformSettings(Settings):
     device_plugin_image: str
     gpu_quota: int = 2
     """GPUs the namespace may request in all."""
+    lease_image: str
+    """What a drill's undo runs in."""
+    machines_in_cluster: bool = False
+    """Whether this cluster also holds the switches of its own machines, so that a drill's undo may use them."""
 
     def __post_init__(self) -> None:
         checks.label("site", self.site, naming.SITE_LIMIT)
         checks.label("namespace", self.namespace)
         checks.image("device_plugin_image", self.device_plugin_image)
+        checks.image("lease_image", self.lease_image)
         checks.between("gpu_quota", self.gpu_quota, 0, 10000)
 
 
@@ -234,6 +102,8 @@ class ServingSettings(Settings):
     serving_image: str
     model_name: str = "recommender"
     model_digest: str
+    accepted_digests: tuple[str, ...] = ()
+    """Versions an answer may name; none means the served one. During a rollout both stand here."""
     backend: str = "gpu"
     """Which configuration of the model package Triton takes."""
     gpus_per_pod: int = 1
@@ -246,7 +116,11 @@ class ServingSettings(Settings):
     gateway_port: int = 8080
     edge_port: int = 443
     """Port users reach the site at."""
+    concurrency_limit: int = 64
+    """Requests one gateway pod has in flight at most; what comes on top is shed."""
     golden_interval_seconds: int = 2
+    hold_down_seconds: int = 30
+    """How long golden answers have to be right again before a site that was ill is well."""
     inference_timeout_seconds: float = 1.0
     """How long the gateway waits for Triton."""
     rollout_timeout_seconds: int = 600
@@ -260,7 +134,7 @@ class ServingSettings(Settings):
         checks.image("triton_image", self.triton_image)
         checks.image("serving_image", self.serving_image)
         checks.label("model_name", self.model_name)
-        checks.digest("model_digest", self.model_digest)
+        self._check_digests()
         checks.one_of("backend", self.backend, ("cpu", "gpu"))
         checks.between("gpus_per_pod", self.gpus_per_pod, 1 if self.backend == "gpu" else 0, 16)
         checks.between("triton_replicas", self.triton_replicas, 1, 1000)
@@ -269,56 +143,27 @@ class ServingSettings(Settings):
         checks.quantities("gateway", self.gateway_cpu, self.gateway_memory)
         checks.between("gateway_port", self.gateway_port, 1024, 65535)
         checks.between("edge_port", self.edge_port, 1, 65535)
+        checks.between("concurrency_limit", self.concurrency_limit, 1, 10_000)
         checks.between("golden_interval_seconds", self.golden_interval_seconds, 1, 60)
+        checks.between("hold_down_seconds", self.hold_down_seconds, 0, 600)
         checks.between("inference_timeout_seconds", self.inference_timeout_seconds, 0.05, 60)
         checks.between("rollout_timeout_seconds", self.rollout_timeout_seconds, 10, 3600)
         checks.credentials(self.access_key, self.secret_key)
 
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every version an answer may name: the served one, then the others in order."""
+        return (self.model_digest, *sorted(set(self.accepted_digests) - {self.model_digest}))
 
-@dataclass(frozen=True, kw_only=True)
-class TrafficSettings(AwsSettings):
-    """`traffic`."""
-
-    layer: ClassVar[str] = "traffic"
-    services: ClassVar[tuple[str, ...]] = ("route53", "sts")
-
-    zone_name: str
-    service_name: str
-    sites: dict[str, int] = field(default_factory=dict)
-    """Site to weight; every site is named."""
-    alias_sites: tuple[str, ...] = ()
-    """Sites whose records are aliases of their load balancer; the others' records hold the edge's address."""
-    ttl_seconds: int = 30
-    health_interval_seconds: int = 10
-    health_threshold: int = 2
-    scheme: str = "https"
-    port: int = 443
-    resolver: str = ""
-    request_timeout_seconds: float = 2.0
-    """What a client waits for one answer."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.dns_name("zone_name", self.zone_name)
-        checks.dns_name("service_name", self.service_name)
-        if not self.service_name.endswith(f".{self.zone_name}"):
+    def _check_digests(self) -> None:
+        checks.digest("model_digest", self.model_digest)
+        for digest in self.accepted_digests:
+            checks.digest("digest in accepted_digests", digest)
+        if self.accepted_digests and self.model_digest not in self.accepted_digests:
             raise SettingError(
-                f"service_name is {self.service_name!r}; it lies inside the zone {self.zone_name!r}:"
-                f" write it like recommend.{self.zone_name}"
+                f"accepted_digests is {list(self.accepted_digests)}; without the served version, model_digest"
+                f" {self.model_digest}, every answer would count as wrong: add it"
             )
-        checks.weights("sites", self.sites)
-        for site in self.sites:
-            checks.dns_name(f"name of site {site}", naming.site_host(site, self.service_name))
-        for site in self.alias_sites:
-            checks.one_of("site in alias_sites", site, self.sites)
-        checks.between("ttl_seconds", self.ttl_seconds, 1, 60)
-        checks.one_of("health_interval_seconds", str(self.health_interval_seconds), ("10", "30"))
-        checks.between("health_threshold", self.health_threshold, 1, 10)
-        checks.one_of("scheme", self.scheme, ("http", "https"))
-        checks.between("port", self.port, 1, 65535)
-        if self.resolver:
-            checks.host_port("resolver", self.resolver)
-        checks.between("request_timeout_seconds", self.request_timeout_seconds, 0.05, 60)
 
 
 def read(layer: str, site: str | None) -> Settings:

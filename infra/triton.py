@@ -23,7 +23,6 @@ from pulumi_kubernetes.core.v1 import (
     ServiceAccount,
     ServicePortArgs,
     ServiceSpecArgs,
-    TolerationArgs,
     VolumeArgs,
     VolumeMountArgs,
 )
@@ -49,6 +48,8 @@ class TritonArgs:
     priority_class: Input[str]
     image: str
     model: pod.ModelSource
+    digest: str
+    """The one version they serve."""
     backend: str
     """Name of the configuration in the model package: cpu or gpu."""
     replicas: int
@@ -102,7 +103,7 @@ class Triton(pulumi.ComponentResource):
                 template=PodTemplateSpecArgs(
                     metadata=ObjectMetaArgs(
                         labels=naming.labels(args.site, NAME),
-                        annotations={"tandem.io/model-digest": args.model.digest},
+                        annotations={"tandem.io/model-digest": args.digest},
                     ),
                     spec=self._pod(args, account.metadata.name),
                 ),
@@ -124,9 +125,9 @@ class Triton(pulumi.ComponentResource):
             priority_class_name=args.priority_class,
             security_context=pod.unprivileged(),
             termination_grace_period_seconds=GRACE_SECONDS,
-            tolerations=[TolerationArgs(key=args.gpu_resource, operator="Exists", effect="NoSchedule")],
+            tolerations=pod.tolerations(args.gpu_resource),
             topology_spread_constraints=pod.spread(NAME),
-            init_containers=[pod.fetch(args.model, "repository")],
+            init_containers=[pod.fetch(args.model, [args.digest], "repository")],
             containers=[self._server(args)],
             volumes=[*pod.volumes(), shared],
         )

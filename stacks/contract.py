@@ -19,8 +19,19 @@ TRAFFIC_LAYER: Final = "traffic"
 """The one layer that stands above all sites."""
 
 HEALTH_PATH: Final = "/healthz"
+DRAIN_TOKEN: Final = "tandem-drain-mark"  # noqa: S105  no secret, a word the DNS health checks search for
+"""Stands in every drain mark: an error page that answers 200 in a store's place drains nobody."""
 HEALTH_TOKEN: Final = "tandem-golden-ok"  # noqa: S105  no secret, a word the DNS health checks search for
 """Stands in the first 512 bytes of a healthy gateway's answer and in no other."""
+
+
+ENVIRONMENT_LABEL: Final = "tandem.io/environment"
+"""Label of a site's namespace that says which environment it belongs to."""
+
+
+def drain_key(site: str, *, shadow: bool = False) -> str:
+    """Key of the mark that keeps users away from a site; the shadow's keeps only the synthetic ones away."""
+    return f"drain/{site}.shadow" if shadow else f"drain/{site}"
 
 
 class ContractError(ValueError):
@@ -63,6 +74,10 @@ class StorageOutputs(Outputs):
     endpoint: str
     """S3 endpoint as a URL; empty where the region's own endpoint is meant."""
     model_bucket: str
+    signal_bucket: str
+    """Bucket of small objects that have to be there when other things are not: drain marks, the lock, snapshots."""
+    signal_url: str
+    """URL of that bucket; health checkers and gateways read drain marks below it without credentials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +98,10 @@ class PoolOutputs(Outputs):
     """Hosted zone of `edge_dns_name`; empty with it."""
     edge_target_group_arn: str
     """Target group the gateway is bound to; empty where the edge is a virtual address."""
+    node_grace_seconds: int
+    """How long the control plane waits for a silent node before it counts as lost."""
+    machine_namespace: str
+    """Namespace of the machines' power switches (BareMetalHost); empty where a cloud keeps the machines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +113,12 @@ class PlatformOutputs(Outputs):
     priority_class: str
     gpu_resource: str
     """Extended resource a pod requests one GPU with."""
+    environment: str
+    """Environment the namespace is labelled with: what a drill compares with the one it was told."""
+    lease_account: str
+    """Service account a drill's undo runs as inside the site."""
+    lease_image: str
+    """Image of that undo, repository@sha256:..."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +133,16 @@ class ServingOutputs(Outputs):
     gateway_replicas: int
     model_name: str
     model_digest: str
-    """sha256:<64 hex>; the version every answer of this site has to name."""
+    """sha256:<64 hex>; the version this site serves."""
+    accepted_digests: list[str]
+    """Every version an answer of this site may name: the served one, and during a rollout the one before it."""
+    gateway_policy: str
+    """NetworkPolicy that lets traffic in to the gateways."""
+    concurrency_limit: int
+    """Requests one gateway pod has in flight at most; it sheds what comes on top."""
+    golden_interval_seconds: int
+    hold_down_seconds: int
+    """How long the golden answer has to be right again before a site that was ill says it is well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +155,27 @@ class SiteEndpoint(Outputs):
     port: int
     weight: int
     health_check_id: str
+    """The calculated check its record goes by: golden and not drained."""
+    golden_check_id: str
+    drain_check_ids: list[str]
+    """Inverted checks, one for each of `drain_stores`."""
+    drain_stores: list[str]
+    """Sites in whose signal bucket a drain mark of this site counts; one mark is enough."""
+    shadow_check_id: str
+    """The calculated check of its record under the shadow name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objectives(Outputs):
+    """What this environment promises its users when a site is lost."""
+
+    recovery_seconds: float
+    """From the fault to the end of the last failed request of any user."""
+    availability_percent: float
+    """Share of right answers outside of a recovery."""
+    p99_ms: float
+    """Latency of right answers outside of a recovery."""
+    wrong_answers: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +186,8 @@ class TrafficOutputs(Outputs):
     zone_name: str
     name_servers: list[str]
     service_name: str
+    shadow_name: str
+    """A second name with the same weights and checks, for synthetic users; empty where there is none."""
     resolver: str
     """host:port of the name server to ask; empty means the system's resolver."""
     dns_api: str
@@ -145,13 +202,16 @@ class TrafficOutputs(Outputs):
     """Longest one probe of a dead endpoint can take: connect plus answer."""
     request_timeout_seconds: float
     """What a client waits for one answer."""
+    checker_cidrs: list[str]
+    """Networks the DNS service's health checkers ask from."""
+    objectives: Objectives
     sites: dict[str, SiteEndpoint]
 
     @classmethod
     def read(cls, exported: Mapping[str, Any]) -> Self:
         cls.check_keys(exported)
         sites = {site: SiteEndpoint.read(endpoint) for site, endpoint in exported["sites"].items()}
-        return cls(**{**exported, "sites": sites})
+        return cls(**{**exported, "objectives": Objectives.read(exported["objectives"]), "sites": sites})
 
 
 LAYERS: Final[dict[str, type[Outputs]]] = {

@@ -20,7 +20,12 @@ from stacks import contract, providers
 def declare(stack: contract.StackName, settings: PrivatePoolSettings | PublicPoolSettings) -> dict[str, Any]:
     """The pool of the site's kind; what it exports is the same for both."""
     by_kind = _private(settings) if isinstance(settings, PrivatePoolSettings) else _public(stack, settings)
-    return {"site": settings.site, "kind": settings.kind, **by_kind}
+    return {
+        "site": settings.site,
+        "kind": settings.kind,
+        "node_grace_seconds": settings.node_grace_seconds,
+        **by_kind,
+    }
 
 
 def _private(settings: PrivatePoolSettings) -> dict[str, Any]:
@@ -59,6 +64,7 @@ def _private(settings: PrivatePoolSettings) -> dict[str, Any]:
         "edge_dns_name": "",
         "edge_zone_id": "",
         "edge_target_group_arn": "",
+        "machine_namespace": settings.management_namespace,
     }
 
 
@@ -110,4 +116,5 @@ def _public(stack: contract.StackName, settings: PublicPoolSettings) -> dict[str
         "edge_dns_name": edge.dns_name,
         "edge_zone_id": edge.zone_id,
         "edge_target_group_arn": edge.target_group_arn,
+        "machine_namespace": "",
     }

@@ -11,6 +11,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from infra import naming
 from infra.gateway import Gateway, GatewayArgs, TargetGroup, VirtualAddress
+from infra.ingress import Ingress, IngressArgs
 from infra.pod import ModelSource
 from infra.settings import PRIVATE, ServingSettings
 from infra.triton import NAME as TRITON
@@ -21,10 +22,15 @@ from stacks.references import Recorded
 
 def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, Any]:
     """Model servers and gateways; of the site's kind, only the edge object knows."""
-    pool, platform = Recorded(stack.sibling("pool")), Recorded(stack.sibling("platform"))
+    storage, pool, platform = (Recorded(stack.sibling(layer)) for layer in ("storage", "pool", "platform"))
     opts = ResourceOptions(provider=kubernetes.Provider("cluster", kubeconfig=pool.filled("kubeconfig")))
     namespace = platform.filled("namespace")
-    source = _source(stack, settings, namespace, opts)
+    source = _source(storage, settings, namespace, opts)
+    ingress = Ingress(
+        "ingress", IngressArgs(site=settings.site, namespace=namespace, gateway_port=settings.gateway_port), opts
+    )
+    # No pod stands open, not even before its first request.
+    guarded = ResourceOptions.merge(opts, ResourceOptions(depends_on=[ingress]))
     triton = Triton(
         TRITON,
         TritonArgs(
@@ -33,6 +39,7 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             priority_class=platform.filled("priority_class"),
             image=settings.triton_image,
             model=source,
+            digest=settings.model_digest,
             backend=settings.backend,
             replicas=settings.triton_replicas,
             gpus_per_pod=settings.gpus_per_pod,
@@ -41,7 +48,7 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             cpu=settings.triton_cpu,
             memory=settings.triton_memory,
         ),
-        opts,
+        guarded,
     )
     edge = (
         VirtualAddress(address=pool.filled("edge_address"))
@@ -56,6 +63,7 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             priority_class=platform.filled("priority_class"),
             image=settings.serving_image,
             model=source,
+            accepted_digests=tuple(sorted(settings.accepted)),
             backend=settings.backend,
             replicas=settings.gateway_replicas,
             port=settings.gateway_port,
@@ -64,7 +72,11 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             triton_service=TRITON,
             health_path=contract.HEALTH_PATH,
             health_token=contract.HEALTH_TOKEN,
+            drain_url=Output.concat(storage.filled("signal_url"), "/", contract.drain_key(settings.site)),
+            drain_token=contract.DRAIN_TOKEN,
+            concurrency_limit=settings.concurrency_limit,
             golden_interval_seconds=settings.golden_interval_seconds,
+            hold_down_seconds=settings.hold_down_seconds,
             request_timeout_seconds=settings.inference_timeout_seconds,
             rollout_timeout_seconds=settings.rollout_timeout_seconds,
             gpu_resource=platform.filled("gpu_resource"),
@@ -72,7 +84,7 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             memory=settings.gateway_memory,
         ),
         # A pod is told the address of a Service only if that Service was there before it.
-        ResourceOptions.merge(opts, ResourceOptions(depends_on=[triton])),
+        ResourceOptions.merge(guarded, ResourceOptions(depends_on=[triton])),
     )
     return {
         "site": settings.site,
@@ -83,14 +95,16 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
         "gateway_replicas": settings.gateway_replicas,
         "model_name": settings.model_name,
         "model_digest": settings.model_digest,
+        "accepted_digests": list(settings.accepted),
+        "gateway_policy": ingress.gateway_policy,
+        "concurrency_limit": settings.concurrency_limit,
+        "golden_interval_seconds": settings.golden_interval_seconds,
+        "hold_down_seconds": settings.hold_down_seconds,
     }
 
 
-def _source(
-    stack: contract.StackName, settings: ServingSettings, namespace: Input[str], opts: ResourceOptions
-) -> ModelSource:
+def _source(storage: Recorded, settings: ServingSettings, namespace: Input[str], opts: ResourceOptions) -> ModelSource:
     """The site's own model store, and the key to it where pods have no identity."""
-    storage = Recorded(stack.sibling("storage"))
     credentials = None
     if settings.access_key:
         secret = Secret(
@@ -111,6 +125,5 @@ def _source(
         region=storage.filled("region"),
         bucket=storage.filled("model_bucket"),
         model_name=settings.model_name,
-        digest=settings.model_digest,
         credentials_secret=credentials,
     )

@@ -209,6 +209,7 @@ def test_the_edge_keeps_its_addresses_and_opens_one_port() -> None:
     ]
     assert [(rule["fromPort"], rule["toPort"]) for rule in graph.one("SecurityGroup")["ingress"]] == [(443, 443)]
     assert graph.one("TargetGroup")["targetType"] == "ip"
+    assert graph.one("TargetGroup")["preserveClientIp"] == "true", "or policies see the balancer in a client's place"
     assert graph.one("TargetGroup")["healthCheck"]["path"] == "/healthz"
     assert graph.request("Eip", "edge-1").protect is True
     assert graph.result == "192.0.2.1"

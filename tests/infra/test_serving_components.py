@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from infra import gateway, pod, triton
+from infra.checks import SettingError
 from infra.gateway import Gateway, GatewayArgs, TargetGroup, VirtualAddress, triton_variable
+from infra.ingress import Ingress, IngressArgs
+from infra.lease import Lease, LeaseArgs
 from infra.platform import Platform, PlatformArgs
 from infra.triton import Triton, TritonArgs
 from tests.infra.recording import Graph, run
 
 DIGEST = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
 IMAGE = f"ghcr.io/tandem-recommender/serving@{DIGEST}"
 SOURCE = pod.ModelSource(
     image=IMAGE,
@@ -21,7 +26,6 @@ SOURCE = pod.ModelSource(
     region="eu-central-1",
     bucket="models",
     model_name="recommender",
-    digest=DIGEST,
     credentials_secret="store-credentials",
 )
 TRITON = TritonArgs(
@@ -30,6 +34,7 @@ TRITON = TritonArgs(
     priority_class="tandem-serving",
     image=IMAGE,
     model=SOURCE,
+    digest=DIGEST,
     backend="cpu",
     replicas=2,
     gpus_per_pod=1,
@@ -44,6 +49,7 @@ GATEWAY = GatewayArgs(
     priority_class="tandem-serving",
     image=IMAGE,
     model=SOURCE,
+    accepted_digests=(DIGEST,),
     backend="cpu",
     replicas=2,
     port=8080,
@@ -52,7 +58,11 @@ GATEWAY = GatewayArgs(
     triton_service="triton",
     health_path="/healthz",
     health_token="token",
+    drain_url="http://store.example:9000/signals/drain/private",
+    drain_token="mark",
+    concurrency_limit=16,
     golden_interval_seconds=2,
+    hold_down_seconds=20,
     request_timeout_seconds=1.0,
     rollout_timeout_seconds=600,
     gpu_resource="nvidia.com/gpu",
@@ -200,6 +210,10 @@ def test_the_gateway_is_told_all_it_has_to_know() -> None:
     assert values["ACCEPTED_DIGESTS"] == DIGEST
     assert values["TRITON_URL"] == "$(TRITON_SERVICE_HOST):$(TRITON_SERVICE_PORT_GRPC)"
     assert values["HEALTH_TOKEN"] == "token"
+    assert values["DRAIN_URL"] == "http://store.example:9000/signals/drain/private"
+    assert values["DRAIN_TOKEN"] == "mark"
+    assert values["CONCURRENCY_LIMIT"] == "16"
+    assert values["HOLD_DOWN_SECONDS"] == "20"
     assert values["SITE"] == "private"
     assert set(values) >= {"POD_IP", "PORT", "MODEL_DIR", "MODEL_NAME", "GOLDEN_INTERVAL_SECONDS"}
 
@@ -212,24 +226,129 @@ def test_a_virtual_address_is_asked_for_by_name() -> None:
     service = gateway_graph().one("Service")
     assert service["metadata"]["annotations"] == {"metallb.io/loadBalancerIPs": "192.0.2.10"}
     assert service["spec"]["type"] == "LoadBalancer"
+    assert service["spec"]["externalTrafficPolicy"] == "Local", "or policies and logs see a node in a client's place"
 
 
 def test_a_target_group_is_bound_to_the_service_at_its_port() -> None:
     graph = gateway_graph(edge=TargetGroup(arn="arn:tg"), edge_port=443)
     assert graph.one("Service")["spec"]["type"] == "ClusterIP"
+    assert "externalTrafficPolicy" not in graph.one("Service")["spec"], "Kubernetes refuses it on a ClusterIP"
     binding = graph.one("TargetGroupBinding")["spec"]
     assert binding["targetGroupARN"] == "arn:tg"
     assert binding["serviceRef"] == {"name": "gateway", "port": 443}
 
 
+@BOTH
+def test_a_pod_of_a_lost_node_is_replaced_in_seconds_and_not_in_five_minutes(graph_of: Any) -> None:
+    tolerated = {entry["key"]: entry for entry in pod_of(graph_of())["tolerations"]}
+    assert tolerated["nvidia.com/gpu"] == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    for state in ("not-ready", "unreachable"):
+        lost = tolerated[f"node.kubernetes.io/{state}"]
+        assert (lost["operator"], lost["effect"], lost["tolerationSeconds"]) == ("Exists", "NoExecute", 10)
+
+
+def test_a_gateway_holds_the_golden_answers_of_every_accepted_version_and_triton_one_version() -> None:
+    [fetch] = pod_of(gateway_graph(accepted_digests=(DIGEST, OTHER)))["initContainers"]
+    assert [after for word, after in pairwise(fetch["args"]) if word == "--digest"] == [DIGEST, OTHER]
+    [server] = pod_of(gateway_graph(accepted_digests=(DIGEST, OTHER)))["containers"]
+    assert {"name": "ACCEPTED_DIGESTS", "value": f"{DIGEST},{OTHER}"} in server["env"]
+    [fetch] = pod_of(triton_graph())["initContainers"]
+    assert fetch["args"].count("--digest") == 1
+
+
+@pytest.mark.parametrize("digests", [(), (OTHER, DIGEST), (DIGEST, DIGEST)], ids=["none", "out of order", "twice"])
+def test_accepted_digests_have_one_spelling(digests: tuple[str, ...]) -> None:
+    with pytest.raises(SettingError, match="accepted_digests"):
+        replace(GATEWAY, accepted_digests=digests)
+
+
+def ingress_graph() -> Graph:
+    args = IngressArgs(site="private", namespace="tandem", gateway_port=8080)
+    return run(lambda: Ingress("ingress", args).gateway_policy)
+
+
+def policy_of(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = ingress_graph().one("NetworkPolicy", f"ingress-{name}")["spec"]
+    assert spec["policyTypes"] == ["Ingress"]
+    return spec
+
+
+def test_every_serving_pod_is_closed_before_anything_is_opened() -> None:
+    spec = policy_of("default")
+    assert spec["ingress"] == []
+    for graph in (triton_graph(), gateway_graph()):
+        labels = graph.one("Deployment")["spec"]["template"]["metadata"]["labels"]
+        assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_users_reach_gateways_at_their_port_only() -> None:
+    spec = policy_of("gateway")
+    labels = gateway_graph().one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    [rule] = spec["ingress"]
+    assert rule["from"] == [{"ipBlock": {"cidr": "0.0.0.0/0"}}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
+    assert ingress_graph().result == "gateway"
+    assert ingress_graph().without_parent() == set()
+
+
+def test_model_servers_answer_gateways_and_are_measured_from_their_namespace() -> None:
+    spec = policy_of("triton")
+    labels = triton_graph().one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    inference, metrics = spec["ingress"]
+    assert inference["from"] == [{"podSelector": policy_of("gateway")["podSelector"]}]
+    assert sorted(port["port"] for port in inference["ports"]) == [triton.PORTS["http"], triton.PORTS["grpc"]]
+    assert metrics["from"] == [{"podSelector": {}}]
+    assert [port["port"] for port in metrics["ports"]] == [triton.PORTS["metrics"]]
+
+
+def lease_graph(machine_namespace: str | None = None) -> Graph:
+    args = LeaseArgs(site="private", namespace="tandem", machine_namespace=machine_namespace)
+    return run(lambda: Lease("private", args).account)
+
+
+def test_an_undo_can_put_back_and_can_create_nothing() -> None:
+    graph = lease_graph()
+    [role] = graph.of("Role").values()
+    verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch", "patch", "delete"}
+    assert not [rule for rule in role["rules"] if "*" in rule["resources"] + rule["apiGroups"] + rule["verbs"]]
+    deletable = {name for rule in role["rules"] if "delete" in rule["verbs"] for name in rule["resources"]}
+    assert deletable == {"pods", "networkchaos", "httpchaos"}
+    assert "secrets" not in {name for rule in role["rules"] for name in rule["resources"]}
+    binding = graph.one("RoleBinding")
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "drill-lease"}
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "drill-lease", "namespace": "tandem"}]
+    assert graph.result == "drill-lease"
+    assert graph.without_parent() == set()
+
+
+def test_an_undo_switches_machines_only_where_they_are_in_its_cluster() -> None:
+    graph = lease_graph(machine_namespace="machines")
+    role = graph.one("Role", "private-lease-machines")
+    assert role["metadata"]["namespace"] == "machines"
+    assert role["rules"] == [{"apiGroups": ["metal3.io"], "resources": ["baremetalhosts"], "verbs": ["get", "patch"]}]
+    [subject] = graph.one("RoleBinding", "private-lease-machines")["subjects"]
+    assert subject["namespace"] == "tandem"
+
+
 def platform_graph() -> Graph:
-    args = PlatformArgs(site="private", namespace="tandem", device_plugin_image=IMAGE, gpu_quota=4)
+    args = PlatformArgs(
+        site="private",
+        namespace="tandem",
+        device_plugin_image=IMAGE,
+        gpu_quota=4,
+        namespace_labels={"tandem.io/environment": "lab"},
+    )
     return run(lambda: Platform("private", args).namespace)
 
 
 def test_the_namespace_admits_no_privileged_pod_and_a_bounded_number_of_gpus() -> None:
     graph = platform_graph()
-    assert graph.one("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    labels = graph.one("Namespace")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert labels["tandem.io/environment"] == "lab"
     assert graph.one("ResourceQuota")["spec"]["hard"] == {"requests.nvidia.com/gpu": "4"}
     assert graph.result == "tandem"
     assert graph.without_parent() == set()

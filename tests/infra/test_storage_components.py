@@ -1,6 +1,9 @@
-"""Model and event stores: what is declared around a bucket."""
+"""Model, event and signal stores: what is declared around a bucket."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 import pulumi
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from infra.bucket import BucketArgs
 from infra.event_store import EventStore
 from infra.model_store import ModelStore
+from infra.signal_store import SignalStore, SignalStoreArgs
 from tests.infra.recording import Graph, run
 
 STORES = pytest.mark.parametrize(
@@ -72,3 +76,64 @@ def test_children_stay_under_the_store_whatever_parent_the_caller_gives() -> Non
     graph = run(lambda: Outer().urn)
     assert graph.without_parent() == set()
     assert graph.request("Bucket", "private-models").parent.endswith("tandem:model_store:ModelStore::private")
+
+
+def signals(endpoint: str = "", **bucket: bool) -> Graph:
+    args = SignalStoreArgs(
+        bucket=BucketArgs(**bucket),
+        region="eu-central-1",
+        endpoint=endpoint,
+        open_keys="drain/*",
+        reader_cidrs=("198.51.100.0/24", "192.0.2.0/24"),
+    )
+    return run(lambda: SignalStore("private", args).url)
+
+
+def statements(graph: Graph) -> dict[str, dict[str, Any]]:
+    policy = json.loads(graph.one("BucketPolicy")["policy"])
+    return {statement["Sid"]: statement for statement in policy["Statement"]}
+
+
+def test_marks_are_open_to_listed_networks_and_nothing_else_is_open() -> None:
+    graph = signals()
+    opened = statements(graph)["OpenKeys"]
+    assert (opened["Effect"], opened["Principal"], opened["Action"]) == ("Allow", "*", "s3:GetObject")
+    assert opened["Resource"] == "arn:aws:s3:::private-signals-1234567/drain/*"
+    assert opened["Condition"] == {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24", "198.51.100.0/24"]}}
+    assert [each["Sid"] for each in statements(graph).values() if each["Effect"] == "Allow"] == ["OpenKeys"]
+    block = graph.one("BucketPublicAccessBlock")
+    assert all(block[flag] is True for flag in block if flag != "bucket")
+
+
+def test_the_policy_comes_after_the_block_that_would_refuse_a_public_one() -> None:
+    waits = " ".join(signals().request("BucketPolicy", "private-signals-policy").dependencies)
+    assert "private-signals-access" in waits
+
+
+def test_a_mark_can_be_read_without_a_key_service_and_has_no_versions() -> None:
+    graph = signals(own_key=True)
+    [rule] = graph.one("BucketServerSideEncryptionConfiguration")["rules"]
+    assert rule["applyServerSideEncryptionByDefault"] == {"sseAlgorithm": "AES256"}
+    assert not graph.of("Key")
+    assert not graph.of("BucketVersioning")
+    assert graph.request("Bucket", "private-signals").protect is True
+    assert graph.without_parent() == set()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url", "tls"),
+    [
+        ("", "https://private-signals-1234567.s3.eu-central-1.amazonaws.com", True),
+        ("https://s3.example.com/", "https://s3.example.com/private-signals-1234567", True),
+        ("http://192.0.2.2:9000", "http://192.0.2.2:9000/private-signals-1234567", False),
+    ],
+    ids=["AWS", "own store", "own store without TLS"],
+)
+def test_a_store_is_read_at_its_own_address_and_with_tls_where_it_speaks_it(endpoint: str, url: str, tls: bool) -> None:
+    graph = signals(endpoint)
+    assert graph.result == url
+    assert ("TlsOnly" in statements(graph)) is tls
+    if tls:
+        refused = statements(graph)["TlsOnly"]
+        assert (refused["Effect"], refused["Action"]) == ("Deny", "s3:*")
+        assert refused["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}

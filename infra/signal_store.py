@@ -1,0 +1,89 @@
+"""Where a site keeps the small objects an environment goes by: drain marks, the lock, snapshots of outputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pulumi
+from pulumi import Output, ResourceOptions
+from pulumi_aws import s3
+
+from infra.bucket import BucketArgs, declare_bucket
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalStoreArgs:
+    """The bucket, where it is reached, and who reads which of its objects without credentials."""
+
+    bucket: BucketArgs
+    region: str
+    endpoint: str
+    """S3 endpoint; empty for the region's own."""
+    open_keys: str
+    """Keys that are read without credentials; `*` stands for any rest."""
+    reader_cidrs: tuple[str, ...]
+    """Networks they are read from."""
+
+
+class SignalStore(pulumi.ComponentResource):
+    """A store whose open keys are read without credentials from listed networks only, and nothing else by anybody.
+
+    A policy for fixed aws:SourceIp ranges is not public in S3's sense, so the public access block stays on
+    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html#access-control-block-public-access-policy-status).
+    """
+
+    bucket: Output[str]
+    url: Output[str]
+
+    def __init__(self, name: str, args: SignalStoreArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("tandem:signal_store:SignalStore", name, {}, opts)
+        child = ResourceOptions(parent=self)
+        # No key of its own: S3 decrypts under one for nobody who comes without credentials. No versions: a mark is
+        # there or it is not.
+        kind = replace(args.bucket, own_key=False, versioned=False)
+        bucket = declare_bucket(f"{name}-signals", kind, child)
+        own_policy = s3.BucketPolicy(
+            f"{name}-signals-policy",
+            bucket=bucket,
+            policy=bucket.apply(lambda known: json.dumps(policy(known, args), sort_keys=True)),
+            opts=child,
+        )
+        self.bucket = Output.all(bucket, own_policy.id).apply(lambda known: str(known[0]))
+        self.url = self.bucket.apply(lambda known: url(known, args))
+        self.register_outputs({"bucket": self.bucket, "url": self.url})
+
+
+def url(bucket: str, args: SignalStoreArgs) -> str:
+    """Where an object of the bucket is read: by the bucket's own host on AWS, by its path at another store."""
+    if args.endpoint:
+        return f"{args.endpoint.rstrip('/')}/{bucket}"
+    return f"https://{bucket}.s3.{args.region}.amazonaws.com"
+
+
+def policy(bucket: str, args: SignalStoreArgs) -> dict[str, Any]:
+    """Who may read the open keys; where the store speaks TLS, nobody may do anything without it."""
+    arn = f"arn:aws:s3:::{bucket}"
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "OpenKeys",
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": f"{arn}/{args.open_keys}",
+            "Condition": {"IpAddress": {"aws:SourceIp": sorted(set(args.reader_cidrs))}},
+        }
+    ]
+    if url(bucket, args).startswith("https:"):
+        statements.append(
+            {
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": [arn, f"{arn}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
