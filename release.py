@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -22,12 +24,12 @@ from serving.store import Store, check_version, versions
 from serving.store import publish as publish_package
 from stacks import engine as engines
 from stacks.contract import PROJECT, ServingOutputs, StackName, StorageOutputs
+from stacks.rollout import ACCEPTED_KEY, DIGEST_KEY
 from stacks.workspace import LAB, Workspace, WorkspaceError, replace_file
 
 app = typer.Typer(no_args_is_help=True, help="Versions of an environment.")
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
-DIGEST_KEY: Final = f"{PROJECT}:model_digest"
 PROD: Final = "prod"
 
 Env = Annotated[str, typer.Option(help="Environment: lab, prod, or another one with settings.")]
@@ -57,28 +59,63 @@ def stores(env: str, workspace: Workspace) -> dict[str, Store]:
     return sites
 
 
-def promote_site(workspace: Workspace, site: str, digest: str) -> Path:
+def accepted(digest: str, selected_before: str, recorded: ServingOutputs | None) -> list[str]:
+    """Every version a site has to accept once `digest` is selected, the new one first.
+
+    The one that is served stays accepted, during the rollout and after it, so that the way back is one step. When an
+    earlier rollout never ended, what it was rolling to may answer too. Selecting what is served changes nothing.
+    """
+    if recorded is None:
+        return [digest]
+    if recorded.model_digest == digest:
+        return [digest, *(each for each in recorded.accepted_digests if each != digest)]
+    rolling = [each for each in recorded.accepted_digests if each == selected_before]
+    return list(dict.fromkeys([digest, recorded.model_digest, *rolling]))
+
+
+def served(env: str, workspace: Workspace) -> dict[str, ServingOutputs]:
+    """What each site's serving stack declares, where it is up."""
+    exported = engines.outputs(workspace, engines.choose(env, None, workspace), workspace.order(layers=["serving"]))
+    found = (ServingOutputs.read(outputs) for outputs in exported.values())
+    return {outputs.site: outputs for outputs in found}
+
+
+def promote_site(workspace: Workspace, site: str, digest: str, recorded: ServingOutputs | None = None) -> Path:
     """Select a version for one site: its serving stack's next `up` rolls to it. The settings file that says so."""
+    values: dict[str, Any] = {
+        DIGEST_KEY: digest,
+        ACCEPTED_KEY: accepted(digest, selected(workspace, site), recorded),
+    }
     stack = StackName("serving", site, workspace.env)
     tracked = workspace.tracked / f"Pulumi.{stack}.yaml"
     if workspace.env == LAB:
         # The lab's version is trained anew each time: it belongs to this machine and not under version control.
         path = workspace.overrides / tracked.name
         content: dict[str, Any] = _read(path) if path.exists() else {}
-        content.setdefault("config", {})[DIGEST_KEY] = digest
+        content.setdefault("config", {}).update(values)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, yaml.safe_dump(content, sort_keys=False))
         return path
-    lines = tracked.read_text(encoding="utf-8").splitlines(keepends=True)
-    places = [index for index, line in enumerate(lines) if line.strip().startswith(f"{DIGEST_KEY}:")]
-    if len(places) != 1:
-        raise ReleaseError(
-            f"{tracked} sets {DIGEST_KEY} {len(places)} times; a serving stack sets it once: add the line"
-        )
-    indent = lines[places[0]][: len(lines[places[0]]) - len(lines[places[0]].lstrip())]
-    lines[places[0]] = f"{indent}{DIGEST_KEY}: {digest}\n"
-    tracked.write_text("".join(lines), encoding="utf-8")
+    tracked.write_text(edited(tracked.read_text(encoding="utf-8"), values, str(tracked)), encoding="utf-8")
     return tracked
+
+
+def edited(text: str, values: Mapping[str, Any], name: str) -> str:
+    """A settings file with a version's keys set and every other line, comments too, as it was."""
+    # A key with its value, which may be a list on lines of its own below it.
+    entry = {
+        key: re.compile(rf"^([ ]+){re.escape(key)}:.*\n(?:\1[ ]*-.*\n|\1[ ]+\S.*\n)*", re.MULTILINE) for key in values
+    }
+    text = text if text.endswith("\n") else f"{text}\n"
+    places = list(entry[DIGEST_KEY].finditer(text))
+    if len(places) != 1:
+        raise ReleaseError(f"{name} sets {DIGEST_KEY} {len(places)} times; a serving stack sets it once: add the line")
+    indent = places[0].group(1)
+    written = "".join(
+        f"{indent}{key}: {json.dumps(value) if isinstance(value, list) else value}\n" for key, value in values.items()
+    )
+    text = entry[ACCEPTED_KEY].sub("", text)
+    return entry[DIGEST_KEY].sub(lambda _: written, text)
 
 
 def selected(workspace: Workspace, site: str) -> str:
@@ -141,10 +178,13 @@ def promote(
         if site is not None and site not in known:
             raise ReleaseError(f"site {site!r} has no store; the sites are {', '.join(sorted(known))}")
         # In every store or not selectable: a site that fails over must not find that its own store lacks the version.
+        recorded = served(env, workspace)
         for each in sorted(known):
             check_version(known[each], _model(workspace, each), digest)
         for each in sorted(known) if site is None else [site]:
-            console.print(f"{each:<12} selects {digest} ({promote_site(workspace, each, digest).name})")
+            console.print(
+                f"{each:<12} selects {digest} ({promote_site(workspace, each, digest, recorded.get(each)).name})"
+            )
     except (ServingError, ReleaseError, WorkspaceError, engines.EngineError, ValueError) as error:
         raise _fail(error) from error
 
@@ -156,11 +196,9 @@ def status(env: Env = LAB, as_json: Json = False) -> None:
     try:
         known = stores(env, workspace)
         found = versions(list(known.values()), _model(workspace, min(known)))
-        layers = workspace.order(layers=["serving"])
-        exported = engines.outputs(workspace, engines.choose(env, None, workspace), layers)
+        declared = {site: outputs.model_digest for site, outputs in served(env, workspace).items()}
     except (ServingError, ReleaseError, WorkspaceError, engines.EngineError, ValueError) as error:
         raise _fail(error) from error
-    served = {outputs["site"]: ServingOutputs.read(outputs).model_digest for outputs in exported.values()}
     rows = [
         {
             "digest": version.digest,
@@ -168,7 +206,7 @@ def status(env: Env = LAB, as_json: Json = False) -> None:
             "selectable": version.selectable,
             "stores": list(version.stores),
             "selected": [site for site in sorted(known) if selected(workspace, site) == version.digest],
-            "served": [site for site in sorted(served) if served[site] == version.digest],
+            "served": [site for site in sorted(declared) if declared[site] == version.digest],
         }
         for version in found
     ]

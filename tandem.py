@@ -5,11 +5,13 @@ from __future__ import annotations
 import typer
 
 import drills.cli
+import drills.site_cli
 import lab.cli
 import rehearsal
 import release
 import serving.cli
 import stacks.cli
+import stacks.lock_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +26,8 @@ model.registered_commands += serving.cli.app.registered_commands + release.app.r
 
 app.add_typer(model, name="model")
 app.add_typer(drills.cli.app, name="drill")
+app.add_typer(drills.site_cli.app, name="site")
+app.add_typer(stacks.lock_cli.app, name="lock")
 app.add_typer(lab.cli.app, name="lab")
 
 

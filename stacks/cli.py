@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from signals import SignalError
 from stacks import engine as engines
+from stacks import exclusive
 from stacks.contract import StackName
 from stacks.workspace import Workspace, WorkspaceError
 
@@ -40,6 +42,10 @@ Stacks = Annotated[
 Layers = Annotated[list[str] | None, typer.Option("--layer", help="Only this layer; may be repeated.")]
 EngineName = Annotated[
     str | None, typer.Option("--engine", metavar="cli|embedded", help="Default: cli where pulumi is on PATH.")
+]
+Unlocked = Annotated[
+    bool,
+    typer.Option("--without-lock", help="Lock this machine only: for when every site's store is lost."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
@@ -89,6 +95,15 @@ class Session:
         self.layers = self.workspace.order(named, layers or ())
         self.named = named
 
+    def alone(self, purpose: str, *, unlocked: bool) -> AbstractContextManager[exclusive.Held]:
+        """Hold the environment's lock."""
+        return exclusive.held(self.workspace, self.engine, purpose, warn, everywhere=not unlocked)
+
+
+def warn(text: str) -> None:
+    """Say what does not stop a command."""
+    console.print(Text.assemble(("warning ", "yellow"), text))
+
 
 @contextmanager
 def _session(env: str, stacks: list[str] | None, layers: list[str] | None, engine: str | None) -> Iterator[Session]:
@@ -96,7 +111,7 @@ def _session(env: str, stacks: list[str] | None, layers: list[str] | None, engin
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield Session(env, stacks, layers, engine)
-    except (engines.EngineError, WorkspaceError, ValueError) as error:
+    except (engines.EngineError, WorkspaceError, SignalError, ValueError) as error:
         for text in (str(error), *getattr(error, "__notes__", ())):
             console.print(Text.assemble(("error ", "bold red"), text))
         raise typer.Exit(1) from error
@@ -111,11 +126,17 @@ def _print(value: Any) -> None:
 
 @app.command()
 def up(
-    env: Env = "lab", stack: Stacks = None, layer: Layers = None, engine: EngineName = None, as_json: Json = False
+    env: Env = "lab",
+    stack: Stacks = None,
+    layer: Layers = None,
+    engine: EngineName = None,
+    without_lock: Unlocked = False,
+    as_json: Json = False,
 ) -> None:
-    """Make the stacks what their programs declare, layer by layer."""
-    with _session(env, stack, layer, engine) as session:
-        counts = engines.up(session.workspace, session.engine, Lines(), session.layers)
+    """Make the stacks what their programs declare, layer by layer; nobody else works on the environment meanwhile."""
+    with _session(env, stack, layer, engine) as session, session.alone("up", unlocked=without_lock) as held:
+        counts = engines.up(session.workspace, session.engine, Lines(), session.layers, after=held.after)
+        held.record(warn)
         if as_json:
             _print(counts)
 
@@ -154,10 +175,17 @@ def outputs(
 
 @app.command()
 def destroy(
-    env: Env = "lab", stack: Stacks = None, layer: Layers = None, engine: EngineName = None, as_json: Json = False
+    env: Env = "lab",
+    stack: Stacks = None,
+    layer: Layers = None,
+    engine: EngineName = None,
+    without_lock: Unlocked = False,
+    as_json: Json = False,
 ) -> None:
-    """Delete everything the stacks hold, last layer first."""
-    with _session(env, stack, layer, engine) as session:
-        counts = engines.destroy(session.workspace, session.engine, Lines(), session.layers)
+    """Delete everything the stacks hold, last layer first; nobody else works on the environment meanwhile."""
+    with _session(env, stack, layer, engine) as session, session.alone("destroy", unlocked=without_lock) as held:
+        counts = engines.destroy(
+            session.workspace, session.engine, Lines(), session.layers, before=held.before_deletion
+        )
         if as_json:
             _print(counts)

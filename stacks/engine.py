@@ -11,6 +11,7 @@ from typing import Any, Final
 from stacks.contract import StackName
 from stacks.embedded import Embedded
 from stacks.pulumi_cli import PulumiCli
+from stacks.rollout import Rollout
 from stacks.runs import Engine, EngineError, Progress, StackFailed
 from stacks.workspace import LAB, Workspace
 
@@ -30,6 +31,13 @@ __all__ = [
 
 PARALLEL: Final = 2
 """Stacks of one layer that run side by side."""
+
+Layer = Sequence[StackName]
+OnLayer = Callable[[Layer], None]
+
+
+def _nothing(_: Layer) -> None:
+    """Do nothing about a layer."""
 
 
 def choose(env: str, engine: str | None = None, workspace: Workspace | None = None) -> Engine:
@@ -58,6 +66,8 @@ def in_layers(
     work: Callable[[StackName], Any],
     *,
     keep_going: bool = False,
+    before: OnLayer = _nothing,
+    after: OnLayer = _nothing,
 ) -> dict[str, Any]:
     """Do the work layer by layer, up to two stacks at once; after a layer with a failure nothing further begins.
 
@@ -66,6 +76,7 @@ def in_layers(
     results: dict[str, Any] = {}
     failures: list[StackFailed] = []
     for layer in layers:
+        before(layer)
         with ThreadPoolExecutor(PARALLEL) as pool:
             running = {stack: pool.submit(work, stack) for stack in layer}
             try:
@@ -79,6 +90,7 @@ def in_layers(
                 raise
         if failures and not keep_going:
             break
+        after(layer)
     if failures:
         for other in failures[1:]:
             failures[0].add_note(str(other))
@@ -87,23 +99,32 @@ def in_layers(
 
 
 def up(
-    workspace: Workspace, engine: Engine, progress: Progress, layers: Sequence[Sequence[StackName]] | None = None
+    workspace: Workspace,
+    engine: Engine,
+    progress: Progress,
+    layers: Sequence[Layer] | None = None,
+    *,
+    after: OnLayer = _nothing,
 ) -> dict[str, dict[str, int]]:
     """Bring the environment's stacks up in order; the steps taken, by stack and operation."""
-    return in_layers(engine, workspace.order() if layers is None else layers, lambda stack: engine.up(stack, progress))
+    rollout = Rollout(workspace, engine, progress)
+    return in_layers(engine, workspace.order() if layers is None else layers, rollout.up, after=after)
 
 
 def destroy(
-    workspace: Workspace, engine: Engine, progress: Progress, layers: Sequence[Sequence[StackName]] | None = None
+    workspace: Workspace,
+    engine: Engine,
+    progress: Progress,
+    layers: Sequence[Layer] | None = None,
+    *,
+    before: OnLayer = _nothing,
 ) -> dict[str, dict[str, int]]:
     """Take the environment's stacks down, last layer first."""
     chosen = workspace.order() if layers is None else layers
-    return in_layers(engine, list(reversed(chosen)), lambda stack: engine.destroy(stack, progress))
+    return in_layers(engine, list(reversed(chosen)), lambda stack: engine.destroy(stack, progress), before=before)
 
 
-def outputs(
-    workspace: Workspace, engine: Engine, layers: Sequence[Sequence[StackName]] | None = None
-) -> dict[str, dict[str, Any]]:
+def outputs(workspace: Workspace, engine: Engine, layers: Sequence[Layer] | None = None) -> dict[str, dict[str, Any]]:
     """Outputs of every stack that is up, by stack name."""
     found = in_layers(
         engine, [list(chain.from_iterable(workspace.order() if layers is None else layers))], engine.outputs

@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -36,6 +37,8 @@ class Workspace:
     env: str
     root: Path
     home: Path
+    _passing: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Settings that hold for one run of a stack only, by stack."""
 
     @classmethod
     def of(cls, env: str, root: Path = ROOT) -> Self:
@@ -90,6 +93,21 @@ class Workspace:
         ordered = [[each for each in kept if each.layer == layer] for layer in (*SITE_LAYERS, TRAFFIC_LAYER)]
         return [layer for layer in ordered if layer]
 
+    def settings(self, stack: StackName) -> dict[str, Any]:
+        """What the stack's settings come to: overrides over tracked ones, and over both what is passing."""
+        name = f"Pulumi.{stack}.yaml"
+        tracked, override = (_read(folder / name).get("config") or {} for folder in (self.tracked, self.overrides))
+        return {**tracked, **override, **self._passing.get(str(stack), {})}
+
+    @contextmanager
+    def passing(self, stack: StackName, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Put settings over the stack's own while the block runs; no file a person wrote is touched."""
+        self._passing[str(stack)] = settings
+        try:
+            yield
+        finally:
+            del self._passing[str(stack)]
+
     def merge(self, stack: StackName, folder: str = "") -> Path:
         """Write the stack's settings, overrides over tracked ones key by key, and return the file.
 
@@ -99,7 +117,7 @@ class Workspace:
         tracked, override, before = (
             _read(each / f"Pulumi.{stack}.yaml") for each in (self.tracked, self.overrides, merged)
         )
-        content: dict[str, Any] = {"config": {**(tracked.get("config") or {}), **(override.get("config") or {})}}
+        content: dict[str, Any] = {"config": self.settings(stack)}
         # A salt without an encrypted value is what some `pulumi stack init` left behind, with a passphrase of its own.
         sources = (before, tracked, override) if _encrypted(content) else (before,)
         encryption: dict[str, Any] = {key: each[key] for each in sources for key in _ENCRYPTION if key in each}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stacks.contract import LAYERS, SiteEndpoint
+from stacks.contract import LAYERS, Objectives, SiteEndpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-READERS = ("drills", "stacks", "release.py", "rehearsal.py")
+READERS = ("drills", "signals", "stacks", "release.py", "rehearsal.py", "tandem.py")
 REFERENCE_METHODS = ("text", "filled")
 """How stacks/references.py reads a recorded output by its name."""
-KEYS = sorted({(cls.__name__, key) for cls in (*LAYERS.values(), SiteEndpoint) for key in cls.keys()})  # noqa: SIM118
+KEYS = sorted({(cls.__name__, key) for cls in (*LAYERS.values(), SiteEndpoint, Objectives) for key in cls.keys()})  # noqa: SIM118
 
 
 @cache

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("drills", "infra", "lab", "serving", "stacks")
+ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks")
 MAY_IMPORT = {
-    "drills": ("drills", "stacks.contract", "serving.client"),
+    "drills": ("drills", "stacks.contract", "serving.client", "signals"),
     "infra": ("infra",),
     "lab": ("lab",),
     "serving": ("serving",),
-    "stacks": ("stacks", "infra"),
+    "signals": ("signals", "stacks.contract"),
+    "stacks": ("stacks", "infra", "signals"),
 }
 """The arrows of the house: a room, and what of ours it may name."""
 
@@ -23,7 +24,8 @@ FOREIGN = {
     "infra": ("torch", "moto", "boto3", "kubernetes"),
     "lab": ("torch", "tritonclient", "pulumi_aws", "pulumi_kubernetes"),
     "serving": ("pulumi", "pulumi_aws", "pulumi_kubernetes", "moto", "kubernetes"),
-    "stacks": ("torch", "moto", "boto3"),
+    "signals": ("pulumi", "pulumi_aws", "pulumi_kubernetes", "torch", "moto", "kubernetes"),
+    "stacks": ("torch", "moto", "boto3", "cryptography"),
 }
 """Packages a room has no business with."""
 
@@ -78,6 +80,9 @@ def test_a_room_imports_only_what_its_arrows_allow(room: str) -> None:
         ("serving", {"pulumi"}),
         ("infra", {"stacks.contract"}),
         ("drills", {"stacks.engine"}),
+        ("signals", {"stacks.engine"}),
+        ("signals", {"drills.guard"}),
+        ("stacks", {"boto3"}),
     ],
 )
 def test_a_forbidden_import_is_seen(room: str, imported: set[str]) -> None:

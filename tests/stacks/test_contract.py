@@ -4,7 +4,15 @@ import pytest
 
 from stacks.contract import ContractError, Deployment, PlatformOutputs, StackName
 
-PLATFORM = {"site": "private", "namespace": "tandem", "priority_class": "serving", "gpu_resource": "nvidia.com/gpu"}
+PLATFORM = {
+    "site": "private",
+    "namespace": "tandem",
+    "priority_class": "serving",
+    "gpu_resource": "nvidia.com/gpu",
+    "environment": "lab",
+    "lease_account": "drill-lease",
+    "lease_image": "drills@sha256:0",
+}
 
 
 def test_outputs_are_read_as_typed_values() -> None:

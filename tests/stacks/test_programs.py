@@ -16,13 +16,14 @@ import yaml
 from infra import settings
 from infra.checks import SettingError
 from stacks import references
-from stacks.contract import LAYERS, SITE_LAYERS, ContractError, SiteEndpoint, StackName
+from stacks.contract import LAYERS, SITE_LAYERS, ContractError, Objectives, SiteEndpoint, StackName, TrafficOutputs
 from tests.infra.recording import Graph, run
 
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("private", "public")
 STACKS = [f"{layer}-{site}.lab" for layer in SITE_LAYERS for site in SITES] + ["traffic.lab"]
 DIGEST = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def configuration(stack: str) -> dict[str, Any]:
 def below(name: StackName) -> list[str]:
     """Stacks whose outputs this one may read."""
     if name.layer == "traffic":
-        return [f"pool-{site}.{name.env}" for site in SITES]
+        return [f"{layer}-{site}.{name.env}" for layer in ("storage", "pool") for site in SITES]
     return [str(name.sibling(layer)) for layer in SITE_LAYERS[: SITE_LAYERS.index(name.layer)]]
 
 
@@ -69,6 +70,8 @@ def test_a_program_exports_exactly_its_contract(stack: str) -> None:
     assert [key for key, value in outputs.items() if value is None] == [], "an export without a value vanishes"
     for endpoint in outputs["sites"].values() if "sites" in outputs else ():
         SiteEndpoint.check_keys(endpoint)
+    if "objectives" in outputs:
+        Objectives.check_keys(outputs["objectives"])
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -99,10 +102,91 @@ def test_both_kinds_of_site_pass_through_the_same_declarations(layer: str) -> No
             )
 
 
-def test_the_traffic_stack_builds_no_kubernetes_provider_and_reads_pools_only() -> None:
+def test_the_traffic_stack_builds_no_kubernetes_provider_and_reads_recorded_pools_and_stores_only() -> None:
     graph = program("traffic.lab")
     assert not {kind for kind in graph.types() if "kubernetes" in kind}
-    assert graph.references() == {"pool-private", "pool-public"}
+    assert graph.references() == {"pool-private", "pool-public", "storage-private", "storage-public"}
+
+
+def test_a_sites_mark_counts_in_the_store_of_the_other_site() -> None:
+    graph = program("traffic.lab")
+    sites = TrafficOutputs.read(graph.result).sites
+    assert (sites["private"].drain_stores, sites["public"].drain_stores) == (["public"], ["private"])
+    check = graph.one("HealthCheck", "traffic-private-drain-public")
+    assert (check["ipAddress"], check["port"]) == ("127.20.0.2", 9000)
+    assert check["resourcePath"] == f"/{exported('storage-public.lab')['signal_bucket']}/drain/private"
+    shadow = graph.one("HealthCheck", "traffic-private-shadow-drain-public")
+    assert shadow["resourcePath"].endswith("/drain/private.shadow")
+    record = graph.one("Record", "traffic-private")
+    assert record["healthCheckId"] == sites["private"].health_check_id
+    assert graph.one("HealthCheck", "traffic-private-serving")["childHealthchecks"] == [
+        sites["private"].golden_check_id,
+        *sites["private"].drain_check_ids,
+    ]
+    assert graph.one("Record", "traffic-private-shadow")["healthCheckId"] == sites["private"].shadow_check_id
+
+
+def test_with_one_signal_store_its_own_site_is_drained_there_too() -> None:
+    graph = program("traffic.lab", signal_stores=["public"])
+    assert [graph.result["sites"][site]["drain_stores"] for site in SITES] == [["public"], ["public"]]
+    assert graph.references() == {"pool-private", "pool-public", "storage-public"}
+
+
+def test_without_a_shadow_name_there_is_no_second_name_and_no_check_of_it() -> None:
+    graph = program("traffic.lab", shadow_name="")
+    assert graph.result["shadow_name"] == ""
+    assert {site["shadow_check_id"] for site in graph.result["sites"].values()} == {""}
+    assert not [name for name in graph.of("Record") if "shadow" in name]
+
+
+def test_what_an_environment_promises_is_exported() -> None:
+    promised = TrafficOutputs.read(exported("traffic.lab")).objectives
+    assert promised == Objectives(recovery_seconds=40, availability_percent=99.5, p99_ms=500, wrong_answers=0)
+
+
+def test_a_rollout_moves_gateways_when_the_accepted_set_grows_and_triton_when_the_served_version_moves() -> None:
+    alone, both, moved = (
+        program("serving-private.lab", model_digest=served, accepted_digests=accepted)
+        for served, accepted in ((DIGEST, []), (DIGEST, [OTHER, DIGEST]), (OTHER, [DIGEST, OTHER]))
+    )
+
+    def template(graph: Graph, name: str) -> Any:
+        return graph.one("Deployment", f"{name}-deployment")["spec"]["template"]
+
+    assert template(alone, "triton") == template(both, "triton") != template(moved, "triton")
+    assert template(alone, "gateway") != template(both, "gateway") == template(moved, "gateway")
+    assert both.result["accepted_digests"] == [DIGEST, OTHER], "the served one first"
+    assert moved.result["accepted_digests"] == [OTHER, DIGEST]
+    assert alone.result["accepted_digests"] == [DIGEST]
+
+
+def test_gateways_look_for_the_mark_in_the_store_of_their_own_site() -> None:
+    [server] = program("serving-public.lab").one("Deployment", "gateway-deployment")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    values = {entry["name"]: entry.get("value") for entry in server["env"]}
+    assert values["DRAIN_URL"] == f"{exported('storage-public.lab')['signal_url']}/drain/public"
+
+
+def test_marks_are_open_to_checkers_and_to_the_sites_gateways() -> None:
+    policy = json.loads(program("storage-private.lab").one("BucketPolicy")["policy"])
+    [opened] = policy["Statement"]
+    assert opened["Resource"].endswith("/drain/*")
+    assert opened["Condition"]["IpAddress"]["aws:SourceIp"] == ["127.10.64.0/18", "127.30.1.16/29", "127.30.1.24/29"]
+
+
+def test_the_namespace_names_its_environment_and_an_undo_has_rights_where_the_machines_are() -> None:
+    graph = program("platform-private.lab")
+    assert graph.one("Namespace")["metadata"]["labels"]["tandem.io/environment"] == "lab"
+    assert graph.result["environment"] == "lab"
+    assert graph.one("Role", "private-lease-machines")["metadata"]["namespace"] == "default"
+    assert list(program("platform-public.lab").of("Role")) == ["public-lease"]
+
+
+def test_a_cloud_keeps_its_machines_and_gives_nobody_rights_on_them() -> None:
+    assert exported("pool-public.lab")["machine_namespace"] == ""
+    with pytest.raises(ValueError, match=r"machine_namespace of pool-public\.lab is empty"):
+        program("platform-public.lab", machines_in_cluster=True)
 
 
 def test_weights_reach_the_records_and_the_outputs_alike() -> None:

@@ -12,7 +12,7 @@ import pulumi
 import pytest
 import yaml
 
-from infra import settings
+from infra import checkers, settings
 from infra.checks import SettingError
 from stacks.contract import StackName
 
@@ -112,10 +112,15 @@ def test_pulumi_yaml_has_the_type_default_and_description_of_each_setting(cls: t
         ("storage-private.lab", "aws_endpoints", {"s4": "http://a"}, "one of"),
         ("storage-private.lab", "protect", True, "force_destroy and protect"),
         ("storage-private.lab", "secret_key", "", "both halves"),
+        ("storage-private.lab", "checker_cidrs", ["0.0.0.0/0"], "from /8"),
+        ("storage-private.lab", "checker_cidrs", ["192.0.2.1/24"], "no host bits"),
+        ("storage-private.lab", "gateway_cidrs", ["gateways"], "IPv4 network"),
         ("pool-private.lab", "kind", "", "private, public"),
         ("pool-private.lab", "gpu_nodes", 9, "between"),
         ("pool-private.lab", "gpu_nodes_min", 3, "between"),
         ("pool-private.lab", "gpu_nodes_max", 0, "between"),
+        ("pool-private.lab", "node_grace_seconds", 10, "between 20 and 600"),
+        ("pool-public.lab", "node_grace_seconds", 10, "between 20 and 600"),
         ("pool-private.lab", "edge_address", "private.example", "IPv4"),
         ("pool-private.lab", "kubeconfig", {}, "current-context"),
         ("pool-private.lab", "cpu", "four", "whole number"),
@@ -126,6 +131,13 @@ def test_pulumi_yaml_has_the_type_default_and_description_of_each_setting(cls: t
         ("pool-public.lab", "cluster_authentication", "token", "aws-cli"),
         ("platform-private.lab", "device_plugin_image", "nvcr.io/nvidia/k8s-device-plugin:v0.17", "no tag"),
         ("platform-private.lab", "gpu_quota", -1, "between"),
+        ("platform-private.lab", "lease_image", "", "needs one"),
+        ("platform-private.lab", "lease_image", "drills:latest", "no tag"),
+        ("platform-private.lab", "machines_in_cluster", "perhaps", "true or false"),
+        ("serving-private.lab", "accepted_digests", ["v2"], "digest in accepted_digests"),
+        ("serving-private.lab", "accepted_digests", ["sha256:" + "b" * 64], "add it"),
+        ("serving-private.lab", "concurrency_limit", 0, "between 1 and"),
+        ("serving-private.lab", "hold_down_seconds", -1, "between 0 and"),
         ("serving-private.lab", "model_digest", "", "needs one"),
         ("serving-private.lab", "model_digest", "v2", "digest"),
         ("serving-private.lab", "triton_image", "tritonserver:latest", "no tag"),
@@ -145,6 +157,17 @@ def test_pulumi_yaml_has_the_type_default_and_description_of_each_setting(cls: t
         ("traffic.lab", "scheme", "tcp", "http, https"),
         ("traffic.lab", "resolver", "dns", "address and a port"),
         ("traffic.lab", "request_timeout_seconds", "0", "between"),
+        ("traffic.lab", "shadow_name", "shadow.example.com", "inside the zone"),
+        ("traffic.lab", "shadow_name", "recommend.tandem.test", "is none of"),
+        ("traffic.lab", "shadow_name", "private.recommend.tandem.test", "is none of"),
+        ("traffic.lab", "signal_stores", ["edge"], "one of"),
+        ("traffic.lab", "checker_cidrs", ["checkers"], "IPv4 network"),
+        ("traffic.lab", "objective_recovery_seconds", 39, "costs up to 40 s.* promise at least 40"),
+        ("traffic.lab", "ttl_seconds", 6, "costs up to 41 s"),
+        ("traffic.lab", "request_timeout_seconds", "2.5", "costs up to 40.5 s.* promise at least 41"),
+        ("traffic.lab", "objective_availability_percent", "101", "between 0 and 100"),
+        ("traffic.lab", "objective_availability_percent", "most", "a number"),
+        ("traffic.lab", "objective_p99_ms", 0, "between"),
     ],
 )
 def test_a_bad_setting_is_refused(stack: str, key: str, value: Any, said: str, stack_config: Any) -> None:
@@ -158,6 +181,21 @@ def test_a_gpu_backend_needs_a_gpu(stack_config: Any) -> None:
     stack_config({**tracked("serving-private.lab"), "tandem:backend": "gpu", "tandem:gpus_per_pod": 0})
     with pytest.raises(SettingError, match="gpus_per_pod is 0"):
         settings.read("serving", "private")
+
+
+def test_networks_that_nobody_set_are_the_published_ones(stack_config: Any) -> None:
+    for layer in ("storage-private.lab", "traffic.lab"):
+        values = tracked(layer)
+        del values["tandem:checker_cidrs"]
+        stack_config(values)
+        name = StackName.parse(layer)
+        assert settings.read(name.layer, name.site).checker_cidrs == checkers.NETWORKS  # type: ignore[attr-defined]
+
+
+def test_an_empty_list_of_networks_is_refused(stack_config: Any) -> None:
+    stack_config({**tracked("traffic.lab"), "tandem:checker_cidrs": []})
+    with pytest.raises(SettingError, match="checker_cidrs is empty"):
+        settings.read("traffic", None)
 
 
 def test_credentials_are_in_no_text_form_of_settings(stack_config: Any) -> None:
