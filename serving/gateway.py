@@ -1,7 +1,7 @@
 """The REST service in front of a site's Triton: `python -m serving.gateway`, configured by its environment.
 
-A request it cannot understand gets a 4xx that says why; a Triton that is away or busy gives 503 with Retry-After, one
-that is too slow 504. An answer of a version that is not accepted is never served.
+A request it cannot understand gets a 4xx that says why, one too many 429 with Retry-After; a Triton that is away gives
+503 with Retry-After, one that is too slow 504. An answer of a version that is not accepted is never served.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serving import PackageError
+from serving.admission import RETRY_AFTER, Admission, Door, busy
+from serving.drain_mark import DrainMark
 from serving.gateway_settings import Settings, SettingsError
 from serving.health import GoldenHealth
 from serving.inference import (
+    BusyError,
     Inference,
     InferenceError,
     InferenceTimeoutError,
@@ -39,6 +39,7 @@ from serving.manifest import version_number
 from serving.recommendation import (
     BODY_LIMIT_BYTES,
     JSON,
+    RECOMMENDATIONS_PATH,
     ErrorAnswer,
     RecommendationRequest,
     Recommendations,
@@ -49,17 +50,17 @@ from serving.recommendation import (
     read_body,
 )
 from serving.reference import Reference, load_all
+from serving.server import Server
 from serving.telemetry import NO_SURFACE, Telemetry
 
-RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
-RETRY_AFTER: Final = {"Retry-After": "1"}
 DESCRIPTION: Final = {
     400: "The body is not JSON.",
     408: "The body did not arrive in time.",
     413: f"The body is larger than {BODY_LIMIT_BYTES} bytes.",
     415: "The body is not declared as plain application/json.",
     422: "A field is unknown, missing or out of its range, or an item is not in the catalogue.",
-    503: "Triton is away, busy, or answers wrongly; Retry-After says when to ask again.",
+    429: "As many requests as this gateway takes are in flight; Retry-After says when to ask again.",
+    503: "Triton is away or answers wrongly; Retry-After says when to ask again.",
     504: "Triton did not answer in time.",
 }
 
@@ -79,9 +80,29 @@ class Gateway:
             backend=settings.backend,
             interval_seconds=settings.golden_interval_seconds,
             deadline_seconds=min(settings.golden_interval_seconds, settings.request_timeout_seconds),
+            hold_down_seconds=settings.hold_down_seconds,
         )
-        self.telemetry = Telemetry(settings.site, lambda: self.health.state)
+        self.drain_mark = DrainMark(settings.drain_url, settings.drain_token)
+        self.telemetry = Telemetry(
+            settings.site,
+            lambda: self.health.state,
+            connections=lambda: self.admission.callers.count,
+            site_draining=lambda: self.drain_mark.present,
+        )
+        self.admission = Admission(
+            settings.site,
+            limit=settings.concurrency_limit,
+            recent_seconds=settings.golden_interval_seconds,
+            count_shed=self.telemetry.count_shed,
+            count_unread=self.telemetry.count_unread,
+            closing=lambda: self.leads_away,
+        )
         self.draining = False
+
+    @property
+    def leads_away(self) -> bool:
+        """Whether clients on open connections should come again: DNS would lead them elsewhere, or soon will."""
+        return self.draining or self.drain_mark.present or not self.health.state.healthy
 
     def drain(self) -> None:
         """Turn health red and ask clients to close their connections; go on answering."""
@@ -113,7 +134,7 @@ class Gateway:
         return response
 
     async def _answer(self, question: RecommendationRequest, deadline_seconds: float) -> Response:
-        check_known(question.history, self.references[self.health.state.digest])
+        check_known(question.history, self.references.values())
         answer = await self.inference.ask(
             lambda digest: self.references[digest].encode(question.history),
             deadline_seconds=deadline_seconds,
@@ -132,6 +153,9 @@ class Gateway:
         if isinstance(error, InferenceTimeoutError):
             rule = f"answers within {self.settings.request_timeout_seconds:g} s"
             return self.refuse(RefusalError(504, "the model server", rule, "ask again"))
+        if isinstance(error, BusyError):
+            self.admission.note_shed()
+            return self.refuse(busy(f"the model server: {error}"))
         if isinstance(error, WrongAnswerError):
             self.health.accuse(str(error))
             log.error("wrong answer, not served: %s", error)
@@ -147,7 +171,7 @@ class Gateway:
         """An answer in JSON (bytes as they are) that names the site."""
         content = content if isinstance(content, bytes) else to_json(content)
         named = {"X-Tandem-Site": self.settings.site, **(headers or {})}
-        if self.draining or status in {408, 413}:
+        if status in {408, 413}:
             named["Connection"] = "close"
         return Response(content, status, named, media_type=JSON)
 
@@ -158,12 +182,16 @@ def application(settings: Settings, references: Mapping[str, Reference], inferen
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        golden = asyncio.create_task(gateway.health.run(), name="golden health")
+        watches = [
+            asyncio.create_task(gateway.health.run(), name="golden health"),
+            asyncio.create_task(gateway.drain_mark.run(), name="drain mark"),
+        ]
         try:
             yield
         finally:
-            golden.cancel()
-            await asyncio.gather(golden, return_exceptions=True)
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
             await inference.close()
 
     app = FastAPI(
@@ -175,6 +203,7 @@ def application(settings: Settings, references: Mapping[str, Reference], inferen
         redoc_url=None,
     )
     app.state.gateway = gateway
+    app.add_middleware(Door, admission=gateway.admission)
     refusals: dict[int | str, dict[str, Any]] = {
         code: {"model": ErrorAnswer, "description": text} for code, text in DESCRIPTION.items()
     }
@@ -196,7 +225,7 @@ def application(settings: Settings, references: Mapping[str, Reference], inferen
     )
     async def healthz() -> Response:
         state = gateway.health.state
-        content = state.body(settings.health_token, settings.site)
+        content = state.body(settings.health_token, settings.site, gateway.admission.shed.value)
         return gateway.respond(200 if state.healthy else 503, content, {"Cache-Control": "no-store"})
 
     @app.get("/livez", summary="The process answers.")
@@ -228,26 +257,6 @@ def _examples(values: list[Any]) -> dict[str, Any]:
     return {name: {"value": value} for name, value in zip(("history", "cold start"), values, strict=True)}
 
 
-class Server(uvicorn.Server):
-    """Drains on SIGTERM: red and still answering for a moment, then closed to new requests, then done."""
-
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
-        super().__init__(config)
-        self._gateway = gateway
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain. Second one, or Ctrl-C: stop."""
-        if self._gateway.draining or sig == signal.SIGINT:
-            super().handle_exit(sig, frame)
-            return
-        self._gateway.drain()
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._gateway.settings.drain_seconds, self._stop)
-
-    def _stop(self) -> None:
-        self.should_exit = True
-
-
 def main() -> int:
     """Serve until told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -257,24 +266,8 @@ def main() -> int:
     except (SettingsError, PackageError) as error:
         log.error("%s", error)  # noqa: TRY400  the message is the whole story
         return 2
-    inference = TritonInference(
-        settings.triton_url,
-        settings.model_name,
-        settings.accepted_digests,
-        users_in_flight=settings.users_in_flight,
-    )
-    app = application(settings, references, inference)
-    config = uvicorn.Config(
-        app,
-        host=settings.pod_ip,
-        port=settings.port,
-        access_log=settings.access_log,
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(settings.request_timeout_seconds) + 2,
-    )
-    Server(config, app.state.gateway).run()
+    inference = TritonInference(settings.triton_url, settings.model_name, settings.accepted_digests)
+    Server(application(settings, references, inference)).run()
     return 0
 
 

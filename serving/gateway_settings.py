@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from serving import PackageError, ServingError
 from serving.manifest import check_digest
@@ -37,8 +38,14 @@ class Settings:
     """Which of the golden answer's tolerances holds: cpu or gpu."""
     drain_seconds: float = 1.0
     """How long it goes on answering after SIGTERM, red."""
-    users_in_flight: int = 128
-    """Questions of users this gateway has open at Triton at most; more get 503 at once."""
+    concurrency_limit: int = 128
+    """Requests for recommendations this gateway has in flight at most; more get 429 at once."""
+    hold_down_seconds: float = 0.0
+    """How long golden answers have to be right again after a fault before it says it is healthy."""
+    drain_url: str = ""
+    """Where the mark of a site that is being emptied appears; empty: nobody looks for it."""
+    drain_token: str = ""
+    """What has to stand in that mark."""
     access_log: bool = False
 
     @classmethod
@@ -58,7 +65,10 @@ class Settings:
             request_timeout_seconds=reader.number("REQUEST_TIMEOUT_SECONDS", 0.01, 60),
             backend=reader.one_of("BACKEND", BACKENDS, "cpu"),
             drain_seconds=reader.number("DRAIN_SECONDS", 0, 60, "1"),
-            users_in_flight=int(reader.number("USERS_IN_FLIGHT", 1, 10_000, "128")),
+            concurrency_limit=int(reader.number("CONCURRENCY_LIMIT", 1, 10_000, "128")),
+            hold_down_seconds=reader.number("HOLD_DOWN_SECONDS", 0, 600, "0"),
+            drain_url=reader.url("DRAIN_URL"),
+            drain_token=reader.token("DRAIN_TOKEN") if environment.get("DRAIN_URL") else "",
             access_log=reader.one_of("ACCESS_LOG", ("0", "1"), "0") == "1",
         )
         if reader.faults:
@@ -114,6 +124,20 @@ class _Reader:
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or "://" in value or "$" in value:
             self._fault(name, "host:port of Triton's gRPC service")
+        return value
+
+    def url(self, name: str) -> str:
+        """A URL that may be absent or empty."""
+        value = self._environment.get(name, "")
+        try:
+            parts = urlsplit(value)
+            sound = (
+                parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and not parts.username
+            )
+        except ValueError:
+            sound = False
+        if value and (not sound or not value.isascii() or not value.isprintable() or set(value) & set("$ #")):
+            self._fault(name, "empty, or the http or https URL of an object")
         return value
 
     def digests(self, name: str) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Golden health: the last result of a known question, asked in the background at a fixed pace.
 
 Ill is not the same as busy: a golden question that Triton is too busy to answer changes nothing until the last good
-result is stale. A wrong answer, or no server, turns health red at once.
+result is stale. A wrong answer, or no server, turns health red at once. What was ill is well again only when it has
+been right for a while without a break, so that a site that comes and goes stays out.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Reason(StrEnum):
     WRONG = "wrong"
     UNREACHABLE = "unreachable"
     STALE = "stale"
+    HOLDING = "holding"
     DRAINING = "draining"
 
 
@@ -61,9 +63,13 @@ class State:
         """Whether users should be sent here."""
         return self.reason is None
 
-    def body(self, token: str, site: str) -> bytes:
-        """What /healthz says: the token comes first in a healthy body and stands in no other."""
+    def body(self, token: str, site: str, shed: int = 0) -> bytes:
+        """What /healthz says: the token comes first in a healthy body and stands in no other.
+
+        `shed` is how many requests were turned away lately: that is busy, and busy is not ill.
+        """
         document: dict[str, Any] = {"status": token} if self.healthy else {"status": "ill", "reason": self.reason}
+        document |= {"busy": shed > 0, "shed": shed}
         age = None if self.age_seconds is None else round(self.age_seconds, 3)
         document |= {"digest": self.digest, "age_seconds": age, "site": site}
         if self.detail:
@@ -83,18 +89,23 @@ class GoldenHealth:
         backend: str,
         interval_seconds: float,
         deadline_seconds: float,
+        hold_down_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inference = inference
         self._references = references
         self._backend = backend
         self._interval_seconds = interval_seconds
+        self._patience_seconds = STALE_INTERVALS * interval_seconds
+        self._hold_down_seconds = hold_down_seconds
         self._deadline_seconds = deadline_seconds
         self._clock = clock
         self._digest = next(iter(references))
         self._started = clock()
         self._good: float | None = None
+        self._right_since: float | None = None
         self._fault: Reason | None = None
+        self._held = False
         self._detail = "no golden answer yet"
         self._draining = False
 
@@ -103,19 +114,22 @@ class GoldenHealth:
         """Health now, without asking anything."""
         now = self._clock()
         age = None if self._good is None else now - self._good
-        patience = STALE_INTERVALS * self._interval_seconds
         reason: Reason | None = None
+        detail = self._detail
         if self._draining:
             reason = Reason.DRAINING
         elif self._fault is Reason.WRONG:
             reason = Reason.WRONG
-        elif self._good is None and now - self._started <= patience:
+        elif self._good is None and now - self._started <= self._patience_seconds:
             reason = Reason.STARTING
         elif self._fault is not None:
             reason = self._fault
-        elif age is None or age > patience:
+        elif age is None or age > self._patience_seconds:
             reason = Reason.STALE
-        return State(reason, self._digest, age, self._detail)
+        elif self._held and self._hold_down_seconds > 0:
+            reason = Reason.HOLDING
+            detail = f"right for {self._right_seconds:.1f} s, must be for {self._hold_down_seconds:g} s"
+        return State(reason, self._digest, age, detail)
 
     async def run(self) -> None:
         """Ask for ever, at a fixed pace; until the first good answer at a faster one."""
@@ -154,7 +168,7 @@ class GoldenHealth:
                 self._fault = None
         except UnreachableError as error:
             if self._fault is not Reason.WRONG:
-                self._fault, self._detail = Reason.UNREACHABLE, str(error)
+                self._fall(Reason.UNREACHABLE, str(error))
         except (WrongAnswerError, ModelFailureError) as error:
             self.accuse(str(error))
         except Exception as error:  # the lane must outlive whatever a server can send
@@ -165,7 +179,7 @@ class GoldenHealth:
 
     def accuse(self, detail: str) -> None:
         """Somebody saw a wrong answer: red until the next golden answer is right."""
-        self._fault, self._detail = Reason.WRONG, detail
+        self._fall(Reason.WRONG, detail)
 
     def drain(self) -> None:
         """Say from now on that this gateway is about to leave."""
@@ -177,10 +191,27 @@ class GoldenHealth:
             self.accuse(f"{answer.digest} answered, which is not accepted here")
             return
         fault = difference(reference.golden, answer, self._backend)
-        if fault is None:
-            self._digest, self._good, self._fault, self._detail = answer.digest, self._clock(), None, ""
-        else:
+        if fault is not None:
             self.accuse(f"golden answer of {answer.digest}: {fault}")
+            return
+        now = self._clock()
+        if self._good is not None and now - self._good > self._patience_seconds:
+            self._fall(Reason.STALE, "")
+        self._digest, self._good, self._fault, self._detail = answer.digest, now, None, ""
+        if self._right_since is None:
+            self._right_since = now
+        if self._right_seconds >= self._hold_down_seconds:
+            self._held = False
+
+    def _fall(self, fault: Reason, detail: str) -> None:
+        """A fault; what has been well once is held down from now on."""
+        self._fault, self._detail = fault, detail
+        self._held, self._right_since = self._good is not None, None
+
+    @property
+    def _right_seconds(self) -> float:
+        """How long golden answers have been right without a break, up to the last of them."""
+        return 0.0 if self._right_since is None or self._good is None else self._good - self._right_since
 
 
 def difference(golden: Golden, answer: Answer, backend: str) -> str | None:

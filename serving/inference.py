@@ -4,7 +4,7 @@ Errors of this module:
 
     InferenceError
     ├── InferenceTimeoutError   no answer within the deadline
-    ├── BusyError               too much in flight, here or at Triton; asking again would only add load
+    ├── BusyError               too much in flight at Triton; asking again would only add load
     ├── UnreachableError        no server, or one that is shutting down
     ├── ModelFailureError       the server stands, but the model failed on this question
     └── WrongAnswerError        an answer that must not be served: of a version not accepted, or of a wrong shape
@@ -30,7 +30,10 @@ from serving.manifest import version_number
 HISTORY_LENGTH: Final = 50
 ANSWER_LENGTH: Final = 50
 
+RETRY_SECONDS: Final = 0.6
+"""So long another server is looked for: enough to pass from one that leaves to one that came, too short to pile up."""
 RETRY_PAUSE_SECONDS: Final = 0.05
+RETRY_GROWTH: Final = 1.5
 CHANNEL_REST_SECONDS: Final = 0.1
 """A channel younger than this is not replaced: it has not had its chance yet."""
 SILENT_CALLS: Final = 3
@@ -58,7 +61,7 @@ class InferenceTimeoutError(InferenceError):
 
 
 class BusyError(InferenceError):
-    """Too much in flight, here or at Triton."""
+    """Too much in flight at Triton."""
 
 
 class UnreachableError(InferenceError):
@@ -74,7 +77,7 @@ class WrongAnswerError(InferenceError):
 
 
 class Lane(IntEnum):
-    """Who asks. The golden lane is outside the users' budget, so that no crowd of users can keep it waiting.
+    """Who asks. The golden lane is outside the limit on users, so that no crowd of users can keep it waiting.
 
     The value travels as Triton's priority, lower first, for models whose configuration has priority levels.
     """
@@ -107,11 +110,9 @@ class Inference(Protocol):
 class TritonInference:
     """One shared gRPC channel to the site's Triton, replaced when the server behind it goes away."""
 
-    def __init__(self, url: str, model: str, accepted_digests: Iterable[str], *, users_in_flight: int = 128) -> None:
+    def __init__(self, url: str, model: str, accepted_digests: Iterable[str]) -> None:
         self._url = url
         self._model = model
-        self._users_limit = users_in_flight
-        self._users = 0
         self._digests = {str(version_number(digest)): digest for digest in accepted_digests}
         self._digest = next(iter(self._digests.values()))
         self._outputs = [InferRequestedOutput("items"), InferRequestedOutput("scores")]
@@ -121,28 +122,21 @@ class TritonInference:
         self._retired: set[asyncio.Task[None]] = set()
 
     async def ask(self, encode: Encode, *, deadline_seconds: float, lane: Lane) -> Answer:
-        """The answer of an accepted version, asked again when another version than the one asked for answered."""
-        if lane is Lane.GOLDEN:
-            return await self._ask(encode, deadline_seconds, lane)
-        if self._users >= self._users_limit:
-            raise BusyError(f"{self._users} questions of users in flight, at most {self._users_limit}; ask again later")
-        self._users += 1
-        try:
-            return await self._ask(encode, deadline_seconds, lane)
-        finally:
-            self._users -= 1
-
-    async def _ask(self, encode: Encode, deadline_seconds: float, lane: Lane) -> Answer:
+        """The answer of an accepted version to the question in its own words, whichever version answers."""
         end = asyncio.get_running_loop().time() + deadline_seconds
         asked = self._digest
         histories = encode(asked)
-        answer = await self._infer(histories, end, lane)
-        self._digest = answer.digest
-        if answer.digest != asked and not np.array_equal(histories, again := encode(answer.digest)):
-            answer = await self._infer(again, end, lane)
-            if answer.digest != self._digest:
-                raise BusyError(f"versions change under the question: {self._digest}, then {answer.digest}; ask again")
-        return answer
+        tried = True
+        while True:
+            answer = await self._infer(histories, end, lane)
+            self._digest = answer.digest
+            if answer.digest == asked or np.array_equal(histories, again := encode(answer.digest)):
+                return answer
+            # Two versions that take turns never meet the words put after the last answer: after the first change, words
+            # are tried twice. Each round is a full answer, and the deadline ends them.
+            if tried:
+                asked, histories = answer.digest, again
+            tried = not tried
 
     async def close(self) -> None:
         """Close every channel at once."""
@@ -153,10 +147,12 @@ class TritonInference:
             await self._channel.close()
 
     async def _infer(self, histories: Histories, end: float, lane: Lane) -> Answer:
-        """One question, tried a second time on a new connection when the first reached no serving model."""
+        """One question, put again on new connections for a moment while those at hand reach no serving model."""
         question = InferInput("history", list(histories.shape), "INT64").set_data_from_numpy(histories)
         loop = asyncio.get_running_loop()
-        for last_try in (False, True):
+        last_try = loop.time() + RETRY_SECONDS
+        pause = RETRY_PAUSE_SECONDS
+        while True:
             remaining = end - loop.time()
             if remaining <= 0:
                 raise InferenceTimeoutError("no time left to ask Triton within the deadline")
@@ -173,13 +169,13 @@ class TritonInference:
             except InferenceServerException as error:
                 failure = _failure(error)
                 self._note(failure, channel)
-                if last_try or not isinstance(failure, UnreachableError):
+                if not isinstance(failure, UnreachableError) or loop.time() + pause > min(end, last_try):
                     raise failure from error
-                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
+                pause *= RETRY_GROWTH
             else:
                 self._silent_calls = 0
                 return self._read(result, len(histories))
-        raise AssertionError("unreachable: the last try returns or raises")
 
     def _read(self, result: Any, rows: int) -> Answer:
         version = result.get_response().model_version
@@ -229,10 +225,10 @@ def _failure(error: Any) -> InferenceError:
     status = str(error.status()).removeprefix("StatusCode.")
     message = str(error.message())
     said = f"Triton said {status}: {message[:200]}"
-    if status in {"DEADLINE_EXCEEDED", "CANCELLED"}:
+    if status == "DEADLINE_EXCEEDED":
         return InferenceTimeoutError("no answer from Triton within the deadline")
     if status == "RESOURCE_EXHAUSTED" or any(busy in message for busy in BUSY_MESSAGES):
         return BusyError(said)
-    if status in {"UNAVAILABLE", "NOT_FOUND"}:
+    if status in {"UNAVAILABLE", "NOT_FOUND", "CANCELLED"}:
         return UnreachableError(said)
     return ModelFailureError(said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from serving.inference import HISTORY_LENGTH, Answer, ModelFailureError
 from serving.reference import Reference
 
+RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
 JSON: Final = "application/json"
 BODY_LIMIT_BYTES: Final = 64 * 1024
 DISCARD_LIMIT_BYTES: Final = 4 * 1024 * 1024
@@ -157,15 +158,19 @@ def parse(body: bytes) -> RecommendationRequest:
     )
 
 
-def check_known(history: Sequence[str], reference: Reference) -> None:
-    """Raise a RefusalError that names the first few items the catalogue does not have."""
-    unknown = [item for item in dict.fromkeys(history) if item not in reference.index_of]
+def check_known(history: Sequence[str], references: Collection[Reference]) -> None:
+    """Raise a RefusalError that names the first few items no accepted catalogue has.
+
+    During a rollout a history may hold what only one of two versions knows: that one answered a moment ago.
+    """
+    catalogues = [reference.index_of for reference in references]
+    unknown = [item for item in dict.fromkeys(history) if not any(item in catalogue for catalogue in catalogues)]
     if unknown:
         more = f" and {len(unknown) - NAMED_ITEMS} more" if len(unknown) > NAMED_ITEMS else ""
         raise RefusalError(
             422,
             f"history: {_shown(unknown[:NAMED_ITEMS], 400)}{more}",
-            f"every item is in the catalogue of {reference.digest}",
+            f"every item is in the catalogue of {' or '.join(reference.digest for reference in references)}",
             "leave these items out",
         )
 

@@ -86,7 +86,7 @@ class Reference:
 def load_all(model_dir: Path, accepted_digests: Sequence[str]) -> dict[str, Reference]:
     """The reference of every accepted digest, in their order.
 
-    They lie in `reference/`: the one version itself, or a folder for each.
+    They lie in `reference/` as the init container leaves them: the one version itself, or a folder for each.
     """
     home = model_dir / "reference"
     single = (home / manifest.MANIFEST).exists()

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +87,26 @@ def place(manifest: Manifest, into: Path, part: str, read: Callable[[str], bytes
 
     The folder gets its name when all files are in it; on any failure nothing is left and an older one stays.
     """
+    return _settle(into / part, _compared(manifest, part, read))
+
+
+def place_several(manifests: Sequence[Manifest], into: Path, part: str, read: Callable[[Manifest, str], bytes]) -> Path:
+    """Lay out `<into>/<part>/<hex digest>` for each of several versions: all of them or none, as `place` does for one.
+
+    Raises PackageError for a part that holds one version only.
+    """
+    if part != "reference":
+        raise PackageError(f"part {part!r}: holds one version; only the reference is laid out for several")
+    files = {
+        f"{hex_of(manifest.digest)}/{path}": data
+        for manifest in manifests
+        for path, data in _compared(manifest, part, partial(read, manifest)).items()
+    }
+    return _settle(into / part, files)
+
+
+def _compared(manifest: Manifest, part: str, read: Callable[[str], bytes]) -> dict[str, bytes]:
+    """The files of a part by their path in it, each compared with the manifest."""
     files: dict[str, bytes] = {}
     for path, name in plan(manifest, part).items():
         if name == MANIFEST:
@@ -94,9 +115,13 @@ def place(manifest: Manifest, into: Path, part: str, read: Callable[[str], bytes
         if name not in manifest.files:
             raise PackageError(f"{MANIFEST} of {manifest.digest}: lists no {name}; build the package again")
         files[path] = manifest.files[name].check(name, read(name))
-    into.mkdir(parents=True, exist_ok=True)
-    _appear(into / part, files)
-    return into / part
+    return files
+
+
+def _settle(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _appear(folder, files)
+    return folder
 
 
 def lay_out(package: Path, into: Path, part: str) -> Path:

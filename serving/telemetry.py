@@ -18,11 +18,21 @@ NO_SURFACE: Final = "none"
 
 
 class Telemetry:
-    """Requests by site, surface and code; latency; golden health; which digest is served. One registry per gateway."""
+    """Requests by site, surface and code; latency; golden health; who is connected; which digest is served.
+
+    One registry per gateway.
+    """
 
     content_type: Final = CONTENT_TYPE_LATEST
 
-    def __init__(self, site: str, health: Callable[[], State]) -> None:
+    def __init__(
+        self,
+        site: str,
+        health: Callable[[], State],
+        *,
+        connections: Callable[[], int],
+        site_draining: Callable[[], bool],
+    ) -> None:
         self._site = site
         self._health = health
         self._registry = CollectorRegistry()
@@ -36,6 +46,14 @@ class Telemetry:
             buckets=BUCKETS_SECONDS,
             registry=self._registry,
         )
+        # Resolved once: turning requests away has to stay cheap. What is turned away unread is timed nowhere.
+        shed = Counter(
+            "tandem_shed", "Requests for recommendations answered with 429.", ("site",), registry=self._registry
+        )
+        self.count_shed: Callable[[], None] = shed.labels(site).inc
+        self.count_unread: Callable[[], None] = self._requests.labels(site, NO_SURFACE, "429").inc
+        self._gauge("tandem_connections", "Open connections that asked for a recommendation.").set_function(connections)
+        self._gauge("tandem_site_draining", "1 while the site is being emptied.").set_function(site_draining)
         self._age = Gauge(
             "tandem_golden_age_seconds",
             "Seconds since the last good golden answer; NaN before the first.",
@@ -49,6 +67,9 @@ class Telemetry:
             "tandem_model_info", "1 for the version served.", ("site", "digest", "version"), registry=self._registry
         )
         ProcessCollector(registry=self._registry)
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        return Gauge(name, meaning, ("site",), registry=self._registry).labels(self._site)
 
     def observe(self, surface: str, code: int, seconds: float) -> None:
         """Count one request that has been answered."""

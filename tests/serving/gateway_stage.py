@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -50,7 +51,12 @@ def golden_history() -> np.ndarray[Any, Any]:
     return history
 
 
-def build_package(folder: Path, *, seed: int = 1, golden_seed: int | None = None) -> str:
+def item_ids(shift: int = 0) -> list[str]:
+    """Ids of a catalogue in the order of its indices 1..N; another shift, other words for the same history."""
+    return [str(10 * ((n + shift) % ITEMS + 1)) for n in range(ITEMS)]
+
+
+def build_package(folder: Path, *, seed: int = 1, golden_seed: int | None = None, shift: int = 0) -> str:
     """A package with a TopK over fixed scores; `golden_seed` gives it a golden answer of another model. Its digest."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -81,7 +87,9 @@ def build_package(folder: Path, *, seed: int = 1, golden_seed: int | None = None
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     items, scores = answer_of(golden_history(), seed if golden_seed is None else golden_seed)
-    catalogue = {"items": [{"id": str(10 * n), "title": f"Item {n}", "genres": ["Test"]} for n in range(1, ITEMS + 1)]}
+    catalogue = {
+        "items": [{"id": item, "title": f"Item {int(item) // 10}", "genres": ["Test"]} for item in item_ids(shift)]
+    }
     golden = {
         "request": {"history": golden_history().tolist()},
         "answer": {"items": items.tolist(), "scores": scores.tolist()},
@@ -107,9 +115,9 @@ def build_package(folder: Path, *, seed: int = 1, golden_seed: int | None = None
     return manifest.digest
 
 
-def lay_out(package: Path, models: Path, digest: str, name: str = "recommender") -> None:
+def lay_out(package: Path, models: Path, digest: str, name: str = "recommender", folder: str = "") -> None:
     """The folders fetching init containers leave behind; the repository may be shared with another model's."""
-    reference = models / "reference"
+    reference = models / "reference" / folder
     reference.mkdir(parents=True)
     for file in ("manifest.json", "catalogue.json", "golden.json"):
         shutil.copy(package / file, reference / file)
@@ -144,12 +152,16 @@ class Stand:
     lanes: list[Lane] = field(default_factory=list)
     deadlines: list[float] = field(default_factory=list)
     asked: list[np.ndarray[Any, Any]] = field(default_factory=list)
+    users_may_go: asyncio.Event | None = None
+    """Users get no answer before it is set; the golden question does."""
 
     async def ask(self, encode: Encode, *, deadline_seconds: float, lane: Lane) -> Answer:
         self.deadlines.append(deadline_seconds)
         histories = encode(self.digest)
         self.lanes.append(lane)
         self.asked.append(histories)
+        if self.users_may_go is not None and lane is Lane.USERS:
+            await self.users_may_go.wait()
         if self.failure is not None:
             raise self.failure
         return self.change(Answer(self.digest, *answer_of(histories)))
@@ -198,6 +210,12 @@ def until(condition: Callable[[], bool], deadline_seconds: float = 15.0) -> None
     while not condition():
         assert time.monotonic() < end, f"not within {deadline_seconds} s"
         time.sleep(0.03)
+
+
+async def until_async(condition: Callable[[], bool], deadline_seconds: float = 5.0) -> None:
+    async with asyncio.timeout(deadline_seconds):
+        while not condition():  # noqa: ASYNC110  what is waited for is seen from outside only
+            await asyncio.sleep(0.005)
 
 
 def get(url: str) -> httpx.Response | None:

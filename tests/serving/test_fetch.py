@@ -66,6 +66,54 @@ def test_fetching_again_into_the_same_volume_works(store: Store, package: Path, 
     assert [fetch.main(arguments(store, package, tmp_path / "pod")) for _ in range(2)] == [0, 0]
 
 
+def two_versions(store: Store, package: Path, tmp_path: Path) -> list[str]:
+    second = a_package(tmp_path / "models", b"other" * 1000)
+    assert publish(second, [store]).selectable
+    return [f"sha256:{package.name}", f"sha256:{second.name}"]
+
+
+def test_several_digests_of_the_reference_lie_in_a_folder_each(
+    store: Store, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = two_versions(store, package, tmp_path)
+    pod = tmp_path / "pod"
+    wanted = [*arguments(store, package, pod, "reference"), "--digest", digests[1]]
+    assert [fetch.main(wanted), fetch.main(wanted)] == [0, 0]
+    assert sorted(left_in(pod / "reference")) == sorted(manifest.hex_of(digest) for digest in digests)
+    for digest in digests:
+        folder = pod / "reference" / manifest.hex_of(digest)
+        assert sorted(left_in(folder)) == ["catalogue.json", "golden.json", "manifest.json"]
+        assert manifest.read(folder, digest).model == "recommender"
+    assert left_in(pod) == ["reference"]
+    assert ", ".join(digests) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bad", [0, 1], ids=["first", "second"])
+def test_one_bad_version_of_several_leaves_nothing(
+    store: Store, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: int
+) -> None:
+    digests = two_versions(store, package, tmp_path)
+    key = object_key("recommender", digests[bad], "golden.json")
+    store.client.put_object(Bucket=store.bucket, Key=key, Body=b"{}")
+    wanted = [*arguments(store, package, tmp_path / "pod", "reference"), "--digest", digests[1]]
+    assert fetch.main(wanted) == fetch.REFUSED
+    assert key in capsys.readouterr().err
+    assert left_in(tmp_path / "pod") == []
+
+
+def test_a_repository_holds_one_version_and_a_digest_is_given_once(
+    store: Store, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = f"sha256:{package.name}"
+    for part, more in (("repository", "sha256:" + "ab" * 32), ("reference", first)):
+        with pytest.raises(SystemExit) as caught:
+            fetch.main([*arguments(store, package, tmp_path / "pod", part), "--digest", more])
+        assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "--part repository: holds one version" in said
+    assert "one digest is given twice" in said
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

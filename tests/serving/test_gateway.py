@@ -24,6 +24,7 @@ from serving.inference import (
     UnreachableError,
     WrongAnswerError,
 )
+from serving.reference import Reference
 
 DIGEST = "sha256:" + "ab" * 32
 PATH = "/v1/recommendations"
@@ -152,6 +153,24 @@ async def test_only_the_first_few_unknown_items_are_named(http: httpx.AsyncClien
     assert '["x0", "x1", "x2", "x3", "x4"] and 15 more' in answer.json()["error"]["value"]
 
 
+async def test_an_item_that_one_of_two_accepted_versions_knows_is_no_fault(stand: Stand) -> None:
+    other = "sha256:" + "cd" * 32
+    newer = small_reference(other)
+    newer = Reference(digest=other, ids=["new", *newer.ids[1:]], titles=newer.titles, golden=newer.golden)
+    app = application(settings(), {DIGEST: small_reference(DIGEST), other: newer}, stand)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        for history, answering, indices in ((["new", "20"], DIGEST, [2]), (["10", "20"], other, [2])):
+            stand.digest = answering
+            answer = await client.post(PATH, json={"history": history})
+            assert (answer.status_code, answer.json()["model_digest"]) == (200, answering)
+            assert stand.asked[-1][0, -2:].tolist() == [0, *indices]
+        refused = await client.post(PATH, json={"history": ["nobody's"]})
+    assert refused.status_code == 422
+    assert DIGEST in refused.json()["error"]["rule"]
+    assert other in refused.json()["error"]["rule"]
+
+
 @pytest.mark.parametrize("declared", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
 async def test_another_content_type_is_refused(http: httpx.AsyncClient, declared: str) -> None:
     answer = await http.post(PATH, content=b'{"history": []}', headers={"Content-Type": declared})
@@ -188,7 +207,7 @@ async def test_a_body_that_is_too_large_in_chunks_without_a_length_is_refused(ht
     ("failure", "status"),
     [
         (UnreachableError("away"), 503),
-        (BusyError("full"), 503),
+        (BusyError("full"), 429),
         (ModelFailureError("INTERNAL"), 503),
         (WrongAnswerError("version 7"), 503),
         (InferenceTimeoutError("slow"), 504),
@@ -201,7 +220,7 @@ async def test_what_triton_fails_at_is_told(
     stand.failure = failure
     answer = await http.post(PATH, json={"history": []})
     assert answer.status_code == status
-    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert ("Retry-After" in answer.headers) == (status in {429, 503})
     assert "X-Tandem-Digest" not in answer.headers
     assert set(answer.json()["error"]) == {"value", "rule", "remedy"}
 
@@ -302,7 +321,7 @@ async def test_openapi_tells_the_request_its_examples_and_every_refusal(http: ht
     body = operation["requestBody"]["content"]["application/json"]
     assert set(body["schema"]["properties"]) == {"history", "k", "surface"}
     assert body["schema"]["properties"]["surface"]["enum"] == ["search", "feed", "advertisement", "questions"]
-    assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "429", "503", "504"}
     for example in body["examples"].values():
         known = {**example["value"], "history": ["10" for _ in example["value"]["history"]]}
         assert (await http.post(PATH, json=known)).status_code == 200

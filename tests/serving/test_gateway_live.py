@@ -146,7 +146,7 @@ def test_a_question_given_up_before_its_turn_is_not_computed(
     before = _computed()
 
     async def give_up() -> None:
-        inference = TritonInference(f"{TRITON}:8001", "recommender", [digests["recommender"]], users_in_flight=400)
+        inference = TritonInference(f"{TRITON}:8001", "recommender", [digests["recommender"]])
         zeros = np.zeros((1, HISTORY_LENGTH), dtype=np.int64)
         asked = (inference.ask(partial(_same, zeros), deadline_seconds=0.5, lane=Lane.USERS) for _ in range(400))
         answers = await asyncio.gather(*asked, return_exceptions=True)

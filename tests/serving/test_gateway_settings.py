@@ -46,12 +46,39 @@ def test_several_digests_keep_their_order() -> None:
         ("REQUEST_TIMEOUT_SECONDS", "3600"),
         ("BACKEND", "tpu"),
         ("ACCESS_LOG", "yes"),
+        ("CONCURRENCY_LIMIT", "0"),
+        ("CONCURRENCY_LIMIT", "10001"),
+        ("HOLD_DOWN_SECONDS", "-1"),
+        ("HOLD_DOWN_SECONDS", "601"),
+        ("DRAIN_URL", "drain/private"),
+        ("DRAIN_URL", "ftp://store/drain/private"),
+        ("DRAIN_URL", "http:///drain/private"),
+        ("DRAIN_URL", "http://$(STORE)/drain/private"),
+        ("DRAIN_URL", "http://store:99999/drain/private"),
+        ("DRAIN_URL", "http://who:secret@store/drain/private"),
+        ("DRAIN_URL", "http://store/drain\r\nX: y"),
     ],
 )
 def test_a_bad_variable_is_named_with_its_value(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.read({**GOOD, name: value})
     assert f"{name}={value!r}: must be" in str(caught.value)
+
+
+def test_what_need_not_be_said_has_its_default() -> None:
+    settings = Settings.read(GOOD)
+    assert (settings.concurrency_limit, settings.hold_down_seconds, settings.drain_url) == (128, 0.0, "")
+
+
+def test_a_drain_mark_is_looked_for_with_the_token_it_must_hold() -> None:
+    url = "https://signals.example.org:9443/drain/private?versionId=1"
+    wanted = {**GOOD, "DRAIN_URL": url, "DRAIN_TOKEN": "tandem-drain-mark"}
+    settings = Settings.read({**wanted, "CONCURRENCY_LIMIT": "16", "HOLD_DOWN_SECONDS": "20"})
+    assert (settings.drain_url, settings.drain_token) == (url, "tandem-drain-mark")
+    assert (settings.concurrency_limit, settings.hold_down_seconds) == (16, 20.0)
+    with pytest.raises(SettingsError, match="DRAIN_TOKEN: must be"):
+        Settings.read({**GOOD, "DRAIN_URL": url})
+    assert Settings.read({**GOOD, "DRAIN_URL": ""}).drain_url == ""
 
 
 def test_a_bad_token_is_not_repeated() -> None:
