@@ -6,14 +6,16 @@ INSTALLED := $(VENV)/.installed
 DATA ?= generated
 ARGS ?=
 
-.PHONY: help rehearse test test-unit check clean
+.PHONY: help rehearse test test-unit check drills-table drills-kill clean
 
 help:
-	@echo "make rehearse   bring two sites up on this machine, lose one, measure the recovery (DATA=folder of a MovieLens data set)"
-	@echo "make test       every test; ARGS='-k name' narrows them"
-	@echo "make test-unit  the tests that start no server"
-	@echo "make check      formatting, lint and types"
-	@echo "make clean      stop the lab and remove what was made here"
+	@echo "make rehearse      two sites on this machine; empty one, lose it, cut it off, lose a machine (DATA=folder of a MovieLens data set)"
+	@echo "make test          every test; ARGS='-k name' narrows them"
+	@echo "make test-unit     the tests that start no server"
+	@echo "make check         formatting, lint and types"
+	@echo "make drills-table  each drill on a healthy lab, without its defence, and with its own parts failing; about an hour"
+	@echo "make drills-kill   20 drills whose host dies or is cut off at a random moment; about 40 minutes"
+	@echo "make clean         stop the lab and remove what was made here"
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python {v[0]}.{v[1]} found, Tandem needs 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12")'
@@ -31,6 +33,12 @@ test: $(INSTALLED)
 
 test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not live and not pulumi' $(ARGS)
+
+drills-table: $(INSTALLED)
+	$(BIN)/python -m trials.table $(ARGS)
+
+drills-kill: $(INSTALLED)
+	$(BIN)/python -m trials.kill $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

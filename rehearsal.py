@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 ENV: Final = "lab"
-STEP_DEADLINE_SECONDS: Final = 300
+DRILLS: Final = ("drain", "switchover:down", "switchover:blackhole", "node-loss")
+STEP_DEADLINE_SECONDS: Final = 420
 TRAIN_SECONDS: Final = 45
 STOP_GRACE_SECONDS: Final = 60
 
@@ -99,18 +100,20 @@ def rehearse(
     data: Annotated[
         str, typer.Option(help="Folder of a MovieLens data set, or `generated` for a catalogue with latent tastes.")
     ] = "generated",
-    fault: Annotated[str, typer.Option(help="What is broken in the drill: down.")] = "down",
+    drill: Annotated[
+        list[str] | None, typer.Option(help="A drill to run, as `drain` or `switchover:slow`; may be repeated.")
+    ] = None,
     train_seconds: Annotated[int, typer.Option(help="Time the training may take.", min=5, max=60)] = TRAIN_SECONDS,
     rate: Annotated[float, typer.Option(help="Requests per second of all virtual users together.")] = 50.0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up at the end.")] = False,
 ) -> None:
-    """Two sites on this machine, a trained model behind Triton on both, one site lost, the recovery measured."""
+    """Two sites on this machine, a trained model behind Triton on both; one is emptied, lost, cut off, half lost."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     walk = Walk()
     started = time.time()
     code = 0
     try:
-        _walk(walk, data, fault, train_seconds, rate)
+        _walk(walk, data, drill or list(DRILLS), train_seconds, rate)
     except StepFailedError as error:
         console.print(f"[bold red]the rehearsal failed[/bold red]: {error}", highlight=False)
         code = error.exit_code
@@ -126,7 +129,7 @@ def rehearse(
     raise typer.Exit(code)
 
 
-def _walk(walk: Walk, data: str, fault: str, train_seconds: int, rate: float) -> None:
+def _walk(walk: Walk, data: str, drills: list[str], train_seconds: int, rate: float) -> None:
     with walk.step("bring the lab up: two sites, stores, DNS, prober"):
         tandem("lab", "down")
         tandem("lab", "up")
@@ -141,11 +144,20 @@ def _walk(walk: Walk, data: str, fault: str, train_seconds: int, rate: float) ->
         tandem("model", "promote", report["digest"], "--env", ENV, "--all-sites")
     with walk.step("declare everything else: pools, platforms, serving, traffic"):
         tandem("up", "--env", ENV)
-    with walk.step("lose the private site"):
-        # Its scoreboard comes last, when the lab is down again.
-        tandem(
-            "drill", "run", "switchover", "--env", ENV, "--fault", fault, "--rate", str(rate), "--json", capture=True
-        )
+    failed: StepFailedError | None = None
+    for each in drills:
+        name, _, fault = each.partition(":")
+        with walk.step(f"drill: {f'{name}, {fault}' if fault else name}"):
+            chosen = ["--fault", fault] if fault else []
+            try:
+                # The scoreboards come last, when the lab is down again.
+                tandem("drill", "run", name, "--env", ENV, *chosen, "--rate", str(rate), "--json", capture=True)
+            except StepFailedError as error:
+                # What the others have to say is worth hearing all the same.
+                console.print(f"[bold red]{each}[/bold red]: {error}", highlight=False)
+                failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def _take_down(walk: Walk) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-from functools import cache
-from typing import Any
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,12 +17,82 @@ from kubernetes import client, config
 from stacks.contract import Deployment, SiteEndpoint, TrafficOutputs
 
 API_TIMEOUT_SECONDS = 5.0
+SERVICE_HOST: Final = "KUBERNETES_SERVICE_HOST"
+SERVICE_PORT: Final = "KUBERNETES_SERVICE_PORT"
+ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
-def apps_api(deployment: Deployment, site: str) -> client.AppsV1Api:
-    """The `apps/v1` API of a site's cluster, through the kubeconfig its pool stack exports."""
-    kubeconfig = json.loads(deployment.pool[site].kubeconfig)
-    return client.AppsV1Api(config.new_client_from_config_dict(kubeconfig))  # type: ignore[no-untyped-call]  # their stubs
+class Cluster:
+    """One site's Kubernetes API. Its parts are untyped: their stubs call every field of every object optional."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self.api = api
+
+    @classmethod
+    def of(cls, kubeconfig: str) -> Self:
+        """From outside, with a kubeconfig in JSON."""
+        settings = _settings()
+        config.load_kube_config_from_dict(json.loads(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]  # their stubs
+        return cls(client.ApiClient(settings))
+
+    @classmethod
+    def inside(cls, kubeconfig: str) -> Self:
+        """From a pod: as its service account, or with no credential where the API asks for none.
+
+        The site's own address of the API is used either way: the one outside may lie beyond a cut.
+        """
+        if not ACCOUNT_TOKEN.exists():
+            content = json.loads(kubeconfig)
+            where = content["clusters"][0]["cluster"]
+            scheme = urlsplit(where["server"]).scheme
+            where["server"] = f"{scheme}://{os.environ[SERVICE_HOST]}:{os.environ[SERVICE_PORT]}"
+            return cls.of(json.dumps(content))
+        settings = _settings()
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # their stubs
+        return cls(client.ApiClient(settings))
+
+    @cached_property
+    def apps(self) -> Any:
+        """The `apps/v1` API."""
+        return client.AppsV1Api(self.api)
+
+    @cached_property
+    def core(self) -> Any:
+        """The core API."""
+        return client.CoreV1Api(self.api)
+
+    @cached_property
+    def batch(self) -> Any:
+        """The `batch/v1` API."""
+        return client.BatchV1Api(self.api)
+
+    @cached_property
+    def networking(self) -> Any:
+        """The `networking.k8s.io/v1` API."""
+        return client.NetworkingV1Api(self.api)
+
+    @cached_property
+    def custom(self) -> Any:
+        """Custom resources."""
+        return client.CustomObjectsApi(self.api)
+
+
+def _settings() -> client.Configuration:
+    """Without retries: a deadline is what it says, and who asks knows best whether to ask again."""
+    settings = client.Configuration()
+    settings.retries = False
+    return settings
+
+
+def cluster(deployment: Deployment, site: str) -> Cluster:
+    """A site's cluster, through the kubeconfig its pool stack exports."""
+    with _making_clients:
+        return _cluster(deployment.pool[site].kubeconfig)
+
+
+@cache
+def _cluster(kubeconfig: str) -> Cluster:
+    return Cluster.of(kubeconfig)
 
 
 def route53(traffic: TrafficOutputs) -> Any:

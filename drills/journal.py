@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import json
 import os
 import platform
+import secrets
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from drills.drill import Finding, NotRun, Observation, Verdict
+from drills.drill import Finding, Observation, Verdict
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 OPEN: Final = "open"
 """Status of a journal whose drill has not ended: it runs, or it died."""
 
@@ -24,14 +22,20 @@ OPEN: Final = "open"
 class Journal:
     """One JSON file, rewritten whole at each entry, so that a killed drill leaves its undo behind."""
 
-    def __init__(self, folder: Path, name: str, env: str, settings: dict[str, Any], zone: str = "") -> None:
+    def __init__(
+        self, folder: Path, name: str, env: str, settings: dict[str, Any], zone: str = "", **about: Any
+    ) -> None:
+        """`about`: what else belongs at its head, such as the claim and the digest of the outputs it went by."""
         started = datetime.datetime.now(datetime.UTC)
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{started:%Y%m%dT%H%M%S}-{name}-{os.getpid()}.json"
+        self.drill_id = f"{started:%m%d%H%M%S}-{secrets.token_hex(2)}"
+        """Names the Jobs that stand in the sites."""
         self._origin = time.monotonic()
         self.content: dict[str, Any] = {
             "format": FORMAT,
             "drill": name,
+            "drill_id": self.drill_id,
             "env": env,
             "zone": zone,
             "heading": "LAB: a rehearsal on one machine, no evidence about production" if env == "lab" else env,
@@ -42,6 +46,7 @@ class Journal:
             "revision": _revision(),
             "python": platform.python_version(),
             "settings": settings,
+            **about,
             "undo": None,
             "entries": [],
         }
@@ -62,9 +67,9 @@ class Journal:
             observations=[{"probe": o.probe, "held": o.held, "detail": o.detail} for o in observations],
         )
 
-    def undo_stands(self, action: str, arguments: dict[str, Any], prior: dict[str, Any]) -> None:
-        """Put down, before anything is changed, all that is needed to change it back."""
-        self.content["undo"] = {"action": action, "arguments": arguments, "prior": prior, "done": False}
+    def undo_stands(self, actions: list[dict[str, Any]]) -> None:
+        """Put down, before anything is changed, all that is needed to change it back: kind, arguments, prior state."""
+        self.content["undo"] = {"actions": actions, "done": False}
         self._save()
 
     def undone(self) -> None:
@@ -115,7 +120,9 @@ def unfinished(folder: Path, zone: str) -> list[Path]:
     found = []
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["zone"] == zone and content["undo"] and not content["undo"]["done"]:
+        if content.get("format") != FORMAT or content["zone"] != zone:
+            continue
+        if content["undo"] and not content["undo"]["done"]:
             found.append(path)
     return found
 
@@ -134,15 +141,3 @@ def _revision() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown"
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the environment's only drill; NotRun when another process holds it. Freed by the system if this one dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise NotRun(f"another drill works in {folder.parent.name}; wait until it has ended") from error
-        yield

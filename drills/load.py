@@ -1,159 +1,72 @@
-"""Open-loop load: requests start when the schedule says, whatever became of earlier ones.
+"""A load in a process of its own: what a drill asks the Kubernetes APIs meanwhile cannot delay its users.
 
-Virtual users take turns on one fixed schedule; latency counts from the intended start, so a stalled service cannot hide
-its own delay. Each user behaves as its client class (drills/clients.py) does.
+The child judges the answers and hands samples on in batches, several times a second. It ends by itself when its
+standard input closes, which is when this process ends, however it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import math
-import ssl
+import os
+import pickle
+import sys
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
-from pathlib import Path
-from typing import Final
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from typing import IO, Any, Final, Protocol
 
-import h11
+from drills.drill import NotRun
+from drills.generator import LAG_SHARE, LoadSettings, check_sources, generate
+from drills.sample import Lag, LoadResult, Outcome, Sample, Tally, append_jsonl
 
-from drills.clients import CLASSES, Client, Exchange, Target
-from drills.resolver import ResolutionError, Resolver
+__all__ = [
+    "LAG_LIMIT_MS",
+    "Lag",
+    "LoadResult",
+    "LoadSettings",
+    "Outcome",
+    "Sample",
+    "Tally",
+    "append_jsonl",
+    "generate",
+    "refusal",
+    "run",
+]
 
-SITE_HEADER: Final = b"x-tandem-site"
-DIGEST_HEADER: Final = b"x-tandem-digest"
-STOP_CHECK_SECONDS: Final = 0.1
-DETAIL_LENGTH: Final = 200
-
-
-class Outcome(StrEnum):
-    """What became of one request."""
-
-    OK = "ok"
-    WRONG = "wrong"
-    """Answered with success, but not with what is right."""
-    HTTP_4XX = "http_4xx"
-    HTTP_5XX = "http_5xx"
-    REFUSED = "refused"
-    RESET = "reset"
-    TIMEOUT = "timeout"
-    DNS = "dns"
-    OVERFLOW = "overflow"
-    """Not sent: too many were in flight."""
+LAG_LIMIT_MS: Final = 1000
+"""The second of grace in the bound of a recovery is the generator's: later still, it could have missed a failure."""
+LINE_LIMIT_BYTES: Final = 16 * 1024 * 1024
+SILENCE_SECONDS: Final = 30.0
+"""The child says something several times a second."""
+END_SECONDS: Final = 10.0
+"""What a child may take, after the last request's timeout, to end."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One request of one user; times are in seconds on the monotonic clock."""
-
-    intended: float
-    started: float
-    finished: float
-    user: int
-    client_class: str
-    site: str | None
-    address: str | None
-    status: int | None
-    outcome: Outcome
-    digest: str | None
-    detail: str
-
-    def to_json(self) -> str:
-        """One line of a JSONL file."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, line: str) -> Sample:
-        """The sample of such a line."""
-        document = json.loads(line)
-        return cls(**{**document, "outcome": Outcome(document["outcome"])})
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadSettings:
-    """Who asks what, how often, and what a right answer is."""
-
-    rate_per_second: float
-    users: int
-    request_timeout_seconds: float
-    host: str
-    """Name that is resolved and sent as Host."""
-    port: int
-    path: str
-    make_request: Callable[[int], bytes]
-    """JSON body of the n-th request of the schedule."""
-    judge: Callable[[bytes, bytes], str | None]
-    """Body asked and body answered: None when it is right, else what is wrong with it."""
-    resolver: str = ""
-    """host:port of the name server; empty means the system's."""
-    scheme: str = "http"
-    classes: tuple[str, ...] = ("dns",)
-    """User i is of class i modulo their number."""
-    in_flight_limit: int = 0
-    """0: four times what the rate can pile up within one timeout, at least 64."""
-
-    def __post_init__(self) -> None:
-        if self.users < 1 or not 0 < self.rate_per_second <= 10_000 or self.request_timeout_seconds <= 0:
-            raise ValueError(
-                f"{self.users} users, {self.rate_per_second} requests/s, timeout {self.request_timeout_seconds} s:"
-                " at least one user, a rate above 0 and up to 10000, a timeout above 0"
-            )
-        unknown = sorted(set(self.classes) - set(CLASSES))
-        if unknown or not self.classes or self.scheme not in {"http", "https"}:
-            raise ValueError(
-                f"classes {self.classes}, scheme {self.scheme!r}: classes are {', '.join(sorted(CLASSES))},"
-                " schemes http and https"
-            )
+class Paced(Protocol):
+    """Anything that says how often users ask."""
 
     @property
-    def most_in_flight(self) -> int:
-        """The bound on requests that are not finished."""
-        pile = math.ceil(4 * self.rate_per_second * self.request_timeout_seconds)
-        return self.in_flight_limit or max(64, pile)
+    def users(self) -> int: ...
+
+    @property
+    def rate_per_second(self) -> float: ...
 
 
-@dataclass(frozen=True)
-class Lag:
-    """How late the generator itself was: started minus intended, in milliseconds."""
-
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-
-    @classmethod
-    def of(cls, samples: Iterable[Sample]) -> Lag:
-        """Nearest-rank quantiles; zeros of nothing."""
-        late = sorted(1000 * (sample.started - sample.intended) for sample in samples) or [0.0]
-        ranks = [late[max(0, math.ceil(share * len(late)) - 1)] for share in (0.5, 0.99, 1.0)]
-        return cls(*(round(value, 3) for value in ranks))
-
-
-@dataclass
-class Tally:
-    """Live counts of a running load, for a display."""
-
-    in_flight: int = 0
-    finished: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    sites: Counter[str] = field(default_factory=Counter)
-
-    def add(self, sample: Sample) -> None:
-        """Count a finished request."""
-        self.finished += 1
-        self.outcomes[sample.outcome] += 1
-        if sample.site:
-            self.sites[sample.site] += 1
-
-
-@dataclass(frozen=True)
-class LoadResult:
-    """Every request of a load, and the generator's own lag."""
-
-    samples: list[Sample]
-    lag: Lag
+def refusal(lag: Lag, settings: Paced) -> str | None:
+    """Why a load with this lag is no evidence; None when it is."""
+    budget_ms = 1000 * LAG_SHARE * settings.users / settings.rate_per_second
+    if lag.p99_ms > budget_ms:
+        late = f"one request in a hundred started {lag.p99_ms:.1f} ms late or more"
+        rule = f"above {budget_ms:.1f} ms, {LAG_SHARE:.0%} of a user's interval"
+    elif lag.max_ms > LAG_LIMIT_MS:
+        late = f"a request started {lag.max_ms:.0f} ms late"
+        rule = f"above the {LAG_LIMIT_MS} ms of grace"
+    else:
+        return None
+    return f"the load generator was late: {late}, {rule}"
 
 
 async def run(
@@ -163,109 +76,86 @@ async def run(
     on_sample: Callable[[Sample], None] | None = None,
     tally: Tally | None = None,
 ) -> LoadResult:
-    """Load until the event is set, or for so many seconds; then wait for what is in flight, one timeout at most."""
-    target = Target.of(settings.scheme, settings.host, settings.port, settings.path, Resolver(settings.resolver))
-    classes = [settings.classes[user % len(settings.classes)] for user in range(settings.users)]
-    clients = [CLASSES[name](target) for name in classes]
+    """Load until the event is set, or for so many seconds; then wait for what is in flight, one timeout at most.
+
+    Raises NotRun when the child cannot start, dies or falls silent. Cancelled, it leaves no child behind.
+    """
+    check_sources(settings)
     tally = Tally() if tally is None else tally
-    samples: list[Sample] = []
-
-    def finish(sample: Sample) -> None:
-        samples.append(sample)
-        tally.add(sample)
-        if on_sample is not None:
-            on_sample(sample)
-
-    async def ask(turn: int, intended: float) -> None:
-        user = turn % settings.users
+    seconds = None if isinstance(until, asyncio.Event) else until
+    order = pickle.dumps((settings, seconds))
+    with tempfile.TemporaryFile() as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "drills.load_process"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=errors,
+            limit=LINE_LIMIT_BYTES,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,  # a terminal's Ctrl-C is the drill's: it stops its users when all is put back
+        )
+        stopping = asyncio.create_task(_stop_with(process, until)) if isinstance(until, asyncio.Event) else None
         try:
-            finish(await _ask(settings, clients[user], turn, intended, user, classes[user]))
+            samples = await _listen(process, order, settings, until, on_sample, tally, errors)
         finally:
-            tally.in_flight -= 1
-
-    origin = time.monotonic()
-    turn = 0
-    async with asyncio.TaskGroup() as requests:
-        while await _due(intended := origin + turn / settings.rate_per_second, until, origin):
-            if tally.in_flight < settings.most_in_flight:
-                tally.in_flight += 1
-                requests.create_task(ask(turn, intended))
-            else:
-                user, now = turn % settings.users, time.monotonic()
-                detail = f"{tally.in_flight} requests in flight"
-                finish(
-                    Sample(intended, now, now, user, classes[user], None, None, None, Outcome.OVERFLOW, None, detail)
-                )
-            turn += 1
-    return LoadResult(samples, Lag.of(samples))
+            if stopping is not None:
+                stopping.cancel()
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+    return LoadResult(samples, Lag.of(samples, settings.lag_budget_ms))
 
 
-async def _due(intended: float, until: asyncio.Event | float, origin: float) -> bool:
-    """Wait for a request's moment; False when the load ends before it."""
-    if not isinstance(until, asyncio.Event) and intended >= origin + until:
-        return False
+async def _listen(
+    process: Process,
+    order: bytes,
+    settings: LoadSettings,
+    until: asyncio.Event | float,
+    on_sample: Callable[[Sample], None] | None,
+    tally: Tally,
+    errors: IO[bytes],
+) -> list[Sample]:
+    """Every sample of the child, to its last word."""
+    samples: list[Sample] = []
+    assert process.stdin is not None  # noqa: S101  both are pipes
+    assert process.stdout is not None  # noqa: S101
+    process.stdin.write(len(order).to_bytes(8, "big") + order)
+    deadline = None
     while True:
-        if isinstance(until, asyncio.Event) and until.is_set():
-            return False
-        wait = intended - time.monotonic()
-        if wait <= 0:
-            return True
-        await asyncio.sleep(min(wait, STOP_CHECK_SECONDS))
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                line = await process.stdout.readline()
+        except TimeoutError as error:
+            raise NotRun(f"the load generator said nothing for {SILENCE_SECONDS:g} s; nothing was measured") from error
+        if not line:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await process.wait()  # its last words come after its last sample
+            raise NotRun(f"the load generator died: {_last_words(errors)}")
+        message: dict[str, Any] = json.loads(line)
+        for fields in message["samples"]:
+            sample = Sample(**{**fields, "outcome": Outcome(fields["outcome"])})
+            samples.append(sample)
+            tally.add(sample)
+            if on_sample is not None:
+                on_sample(sample)
+        tally.in_flight = message["in_flight"]
+        if message["ended"]:
+            return samples
+        if deadline is None and (not isinstance(until, asyncio.Event) or until.is_set()):
+            ahead = 0.0 if isinstance(until, asyncio.Event) else until
+            deadline = time.monotonic() + ahead + settings.request_timeout_seconds + END_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            raise NotRun(f"the load generator did not end within {END_SECONDS:g} s of its last request's timeout")
 
 
-async def _ask(
-    settings: LoadSettings, client: Client, turn: int, intended: float, user: int, client_class: str
-) -> Sample:
-    """One request from its start to its judgement; never raises for what the service does."""
-    started = time.monotonic()
-    exchange = Exchange()
-    body = settings.make_request(turn)
-    try:
-        async with asyncio.timeout(settings.request_timeout_seconds):
-            await client.send(body, exchange)
-    except ResolutionError as error:
-        outcome, detail = Outcome.DNS, str(error)
-    except TimeoutError:
-        where = "no name resolved" if exchange.address is None else "no answer"
-        outcome = Outcome.DNS if exchange.address is None else Outcome.TIMEOUT
-        detail = f"{where} within {settings.request_timeout_seconds:g} s"
-    except (ConnectionResetError, BrokenPipeError, h11.RemoteProtocolError, ssl.SSLError) as error:
-        outcome, detail = Outcome.RESET, f"{type(error).__name__}: {error}"
-    except OSError as error:
-        outcome, detail = Outcome.REFUSED, f"{type(error).__name__}: {error}"
-    else:
-        outcome, detail = _judged(settings, body, exchange)
-    return Sample(
-        intended=intended,
-        started=started,
-        finished=time.monotonic(),
-        user=user,
-        client_class=client_class,
-        site=exchange.text(SITE_HEADER),
-        address=exchange.address,
-        status=exchange.status,
-        outcome=outcome,
-        digest=exchange.text(DIGEST_HEADER),
-        detail=detail[:DETAIL_LENGTH],
-    )
+async def _stop_with(process: Process, event: asyncio.Event) -> None:
+    """Tell the child the moment the load ended; both read the machine's one monotonic clock."""
+    await event.wait()
+    if process.stdin is not None:
+        process.stdin.write(f"{time.monotonic()!r}\n".encode())
 
 
-def _judged(settings: LoadSettings, body: bytes, exchange: Exchange) -> tuple[Outcome, str]:
-    status, answer = exchange.status or 0, bytes(exchange.body)
-    if status >= 500:
-        return Outcome.HTTP_5XX, f"{status} {answer[:DETAIL_LENGTH].decode('utf-8', 'replace')}"
-    if status >= 400:
-        return Outcome.HTTP_4XX, f"{status} {answer[:DETAIL_LENGTH].decode('utf-8', 'replace')}"
-    if status != 200:
-        return Outcome.WRONG, f"status {status} is no answer to a question"
-    try:
-        fault = settings.judge(body, answer)
-    except Exception as error:  # noqa: BLE001  an answer the judge chokes on is no right answer
-        fault = f"cannot be judged: {type(error).__name__} {error}"
-    return (Outcome.OK, "") if fault is None else (Outcome.WRONG, fault)
-
-
-def append_jsonl(path: Path, samples: Sequence[Sample]) -> None:
-    """Append the samples to a file, one line each."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(sample.to_json() + "\n" for sample in samples)
+def _last_words(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    return errors.read()[-2000:].decode("utf-8", "replace").strip() or "without a word"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,133 +13,131 @@ from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
-from drills.load import Sample
+from drills.chart import chart
+from drills.sample import Sample
 
 TEMPLATE: Final = Path(__file__).with_name("report.html.j2")
 RECENT_SECONDS: Final = 3.0
+RECENT_SAMPLES: Final = 1000
 STYLE_OF_VERDICT: Final = {
     "held": "bold green",
     "deviated": "bold red",
     "not run": "bold yellow",
     "aborted": "bold yellow",
 }
-SITE_COLOURS: Final = ("#3b6fb6", "#e0a030", "#4a9a70", "#8a62a8")
-FAILURE_COLOUR: Final = "#c0392b"
-CHART_WIDTH: Final = 900
-CHART_HEIGHT: Final = 180
+STRETCHES: Final = ("before", "during", "after", "whole")
 
 
 def progress(phase: str, samples: Sequence[Sample], started: float, broken: float | None) -> Table:
     """The state of a running drill in one short table."""
     now = time.monotonic()
-    recent = [sample for sample in samples[-1000:] if sample.finished >= now - RECENT_SECONDS]
+    recent = [sample for sample in samples[-RECENT_SAMPLES:] if sample.finished >= now - RECENT_SECONDS]
     by_site = Counter(sample.site or "unknown" for sample in recent if sample.outcome == "ok")
     failures = Counter(sample.outcome for sample in recent if sample.outcome != "ok")
     since = f"fault {now - broken:5.1f} s ago" if broken else f"{now - started:5.1f} s"
     answers = (
         "  ".join(f"{site} {count / RECENT_SECONDS:4.0f}/s" for site, count in sorted(by_site.items())) or "no answers"
     )
-    bad = "  ".join(f"{kind} {count / RECENT_SECONDS:.0f}/s" for kind, count in sorted(failures.items()))
+    bad = "  ".join(f"{kind} {count / RECENT_SECONDS:.1f}/s" for kind, count in sorted(failures.items()))
     table = Table.grid(padding=(0, 2))
     table.add_row(f"[bold]{phase}[/bold]", since, answers, f"[red]{bad}[/red]" if bad else "no failures")
     return table
 
 
 def scoreboard(content: dict[str, Any], console: Console) -> None:
-    """Objectives beside measurements, then counts per stretch."""
+    """Objectives beside measurements, then counts per stretch and client class."""
     verdict = content["status"]
     style = STYLE_OF_VERDICT.get(verdict, "bold")
     console.print(f"[{style}]{verdict.upper()}[/{style}]  {content['drill']} in {content['env']}", highlight=False)
     console.print(content["heading"], style="dim", highlight=False)
-    console.print(content.get("reason", ""), highlight=False)
+    console.print(content.get("reason", ""), highlight=False, markup=False)
     if content.get("findings"):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("objective")
-        table.add_column("measured", justify="right")
-        table.add_column("promised", justify="right")
-        table.add_column("")
-        for finding in content["findings"]:
-            word = "[green]held[/green]" if finding["held"] else "[red]deviated[/red]"
-            table.add_row(finding["objective"], finding["measured"], finding["limit"], word)
-        console.print(table)
+        console.print(_objectives(content["findings"]))
     measures = content.get("measures") or {}
-    if not measures:
-        return
-    stretches = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("stretch", "requests", "failures", "available", "p50 ms", "p99 ms", "answers by site"):
-        stretches.add_column(heading, justify="left" if heading in {"stretch", "answers by site"} else "right")
-    for stretch in ("before", "during", "after", "whole"):
-        row = measures[stretch]
-        share = "" if row["availability"] is None else f"{100 * row['availability']:.2f} %"
-        sites = "  ".join(f"{site} {count}" for site, count in row["answers_by_site"].items())
-        latency = row["latency_ms"]
-        stretches.add_row(
-            stretch,
-            str(row["requests"]),
-            str(row["failures"]),
-            share,
-            _cell(latency["p50"]),
-            _cell(latency["p99"]),
-            sites,
-        )
-    console.print(stretches)
-    for site, digests in measures["digests"].items():
+    if any(True for _ in rows(measures)):
+        console.print(_requests(measures))
+    if lag := measures.get("generator_lag"):
+        console.print(lag_sentence(lag), style="dim", highlight=False)
+    for site, digests in (measures.get("digests") or {}).items():
         console.print(f"{site:<10} declares {digests['declared']}", highlight=False, soft_wrap=True)
         console.print(f"{'':<10} answered {', '.join(digests['answered'])}", highlight=False, soft_wrap=True)
 
 
-def _cell(value: float | None) -> str:
+def _objectives(findings: Sequence[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("objective")
+    table.add_column("measured", justify="right")
+    table.add_column("promised", justify="right")
+    table.add_column("")
+    for finding in findings:
+        word = "[green]held[/green]" if finding["held"] else "[red]deviated[/red]"
+        table.add_row(finding["objective"], finding["measured"], finding["limit"], word)
+    return table
+
+
+def _requests(measures: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stretch")
+    table.add_column("users")
+    for heading in ("requests", "failures", "available", "p50 ms", "p99 ms", "max ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("answers by site")
+    for stretch, users, row in rows(measures):
+        latency = row["latency_ms"]
+        table.add_row(
+            stretch,
+            users,
+            str(row["requests"]),
+            str(row["failures"]),
+            percent(row["availability"]),
+            *(milliseconds(latency[name]) for name in ("p50", "p99", "max")),
+            "  ".join(f"{site} {count}" for site, count in row["answers_by_site"].items()),
+        )
+    return table
+
+
+def rows(measures: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Stretch, whose requests, counts: all users first, then each class and each source where there are several."""
+    for stretch in STRETCHES:
+        if not (row := measures.get(stretch)):
+            continue
+        yield stretch, "all", row
+        for name, counted in row.get("classes", {}).items() if len(row.get("classes", {})) > 1 else ():
+            yield stretch, name, counted
+        for name, counted in row.get("sources", {}).items():
+            yield stretch, f"from {name}", counted
+
+
+def lag_sentence(lag: dict[str, float]) -> str:
+    """What the load generator itself was late by."""
+    budget = f"; the budget is {lag['budget_ms']:g} ms at p99" if lag.get("budget_ms") else ""
+    return (
+        f"the load generator started half of its requests within {lag['p50_ms']:g} ms of their moment,"
+        f" 99 of 100 within {lag['p99_ms']:g} ms, none later than {lag['max_ms']:g} ms{budget}"
+    )
+
+
+def percent(share: float | None) -> str:
+    """Never rounded up, so that only what never failed reads 100; nothing for none."""
+    return "" if share is None else f"{math.floor(share * 1e5 + 1e-9) / 1e3:.3f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    """To a tenth; nothing for none."""
     return "" if value is None else f"{value:.1f}"
 
 
 def write(content: dict[str, Any], path: Path) -> Path:
     """The journal as one self-contained HTML page."""
-    template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    path.write_text(template.render(journal=content, chart=_chart(content.get("measures") or {})), encoding="utf-8")
-    return path
-
-
-def _chart(measures: dict[str, Any]) -> dict[str, Any] | None:
-    """Stacked bars per second: answers by site below, failures on top."""
-    timeline = measures.get("timeline")
-    if not timeline:
-        return None
-    labels = sorted(
-        {label for bucket in timeline for label in bucket["counts"]}, key=lambda x: (x.startswith("failed"), x)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=percent, milliseconds=milliseconds)
+    measures = content.get("measures") or {}
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        journal=content,
+        measures=measures,
+        rows=list(rows(measures)),
+        lag=lag_sentence(measures["generator_lag"]) if measures.get("generator_lag") else "",
+        chart=chart(measures),
     )
-    colours: dict[str, str] = {}
-    for label in labels:
-        colours[label] = (
-            FAILURE_COLOUR if label.startswith("failed") else SITE_COLOURS[len(colours) % len(SITE_COLOURS)]
-        )
-    first, last = timeline[0]["seconds"], timeline[-1]["seconds"] + 1
-    highest = max(sum(bucket["counts"].values()) for bucket in timeline)
-    bar_width = CHART_WIDTH / (last - first)
-    bars = []
-    for bucket in timeline:
-        base = 0.0
-        for label in labels:
-            count = bucket["counts"].get(label, 0)
-            height = CHART_HEIGHT * count / highest
-            if count:
-                bars.append(
-                    {
-                        "x": round((bucket["seconds"] - first) * bar_width, 2),
-                        "y": round(CHART_HEIGHT - base - height, 2),
-                        "width": round(bar_width * 0.9, 2),
-                        "height": round(height, 2),
-                        "colour": colours[label],
-                        "title": f"{bucket['seconds']:+.0f} s: {label} {count}",
-                    }
-                )
-            base += height
-    return {
-        "width": CHART_WIDTH,
-        "height": CHART_HEIGHT,
-        "bars": bars,
-        "fault_x": round(-first * bar_width, 2),
-        "restored_x": round((measures["fault_seconds"] - first) * bar_width, 2),
-        "legend": colours,
-    }
+    path.write_text(page, encoding="utf-8")
+    return path

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+import dns.asyncbackend
 import dns.asyncquery
 import dns.exception
 import dns.flags
@@ -42,6 +43,7 @@ class Resolver:
         self._host, self._port = _server(server)
         self._timeout_seconds = timeout_seconds
         self._tries = tries
+        self._backend = dns.asyncbackend.get_backend("asyncio")  # loaded here: the first question must not wait for it
 
     async def resolve(self, name: str) -> Resolution:
         """Addresses over UDP, over TCP when the answer was cut; a lost try is repeated. Raises ResolutionError."""
@@ -51,7 +53,7 @@ class Resolver:
         for remaining in reversed(range(self._tries)):
             try:
                 answer, _ = await dns.asyncquery.udp_with_fallback(
-                    query, self._host, timeout=self._timeout_seconds, port=self._port
+                    query, self._host, timeout=self._timeout_seconds, port=self._port, backend=self._backend
                 )
             except (dns.exception.DNSException, OSError) as error:
                 if not remaining:

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import pytest
+from drills.drill import Finding, Observation, Verdict
+from drills.journal import OPEN, Journal, unfinished
 
-from drills.drill import Finding, NotRun, Observation, Verdict
-from drills.journal import OPEN, Journal, alone, unfinished
+UNDO = {"kind": "scale-to-zero", "arguments": {"site": "private"}, "prior": {"gateway": 2}}
 
 
 def test_a_journal_round_trips_with_what_was_asked_done_and_seen(tmp_path: Path) -> None:
@@ -26,17 +26,17 @@ def test_a_journal_round_trips_with_what_was_asked_done_and_seen(tmp_path: Path)
 
 def test_a_journal_of_a_killed_drill_is_open_and_carries_its_undo(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
-    journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
+    journal.undo_stands([UNDO])
     left = unfinished(tmp_path, "Z")
     assert left == [journal.path]
     content = json.loads(left[0].read_text())
     assert content["status"] == OPEN
-    assert content["undo"]["prior"] == {"gateway": 2}
+    assert content["undo"]["actions"] == [UNDO]
 
 
 def test_a_journal_whose_undo_was_carried_out_is_not_unfinished(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
-    journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
+    journal.undo_stands([UNDO])
     journal.undone()
     assert unfinished(tmp_path, "Z") == []
 
@@ -48,12 +48,5 @@ def test_a_drill_that_changed_nothing_leaves_nothing_to_undo(tmp_path: Path) -> 
 
 def test_a_deployment_that_is_gone_leaves_nothing_to_undo(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
-    journal.undo_stands("scale-to-zero", {"site": "private"}, {"gateway": 2})
+    journal.undo_stands([UNDO])
     assert unfinished(tmp_path, "another zone") == []
-
-
-def test_only_one_process_drills_an_environment(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(NotRun, match="another drill works in"), alone(tmp_path):
-        pass
-    with alone(tmp_path):
-        pass

@@ -1,25 +1,43 @@
 """What is measured from samples: recovery is the last failure of any user, and a wrong answer is no success."""
 
-import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from drills.latency import Histogram
 from drills.load import Outcome, Sample
-from drills.measure import latency_ms, quantile, recovery_bound_seconds, recovery_seconds, summary, timeline
-from stacks.contract import SiteEndpoint, TrafficOutputs
+from drills.measure import latency_ms, recovery_bound_seconds, recovery_seconds, summary
+from stacks.contract import Objectives, SiteEndpoint, TrafficOutputs
+
+PROMISED = Objectives(recovery_seconds=40, availability_percent=99.9, p99_ms=250, wrong_answers=0)
 
 
-def sample(at: float, outcome: Outcome = Outcome.OK, *, took: float = 0.1, site: str | None = "public") -> Sample:
-    return Sample(at, at, at + took, 0, "dns", site, "127.20.0.10", 200, outcome, None, "")
+def sample(
+    at: float, outcome: Outcome = Outcome.OK, *, took: float = 0.1, site: str | None = "public", **changed: Any
+) -> Sample:
+    made = Sample(at, at, at + took, 0, "dns", site, "127.20.0.10", 200, outcome, None, "", "", "new")
+    return replace(made, **changed)
 
 
 def traffic(**changed: object) -> TrafficOutputs:
-    endpoint = SiteEndpoint(name="private", address="127.10.0.10", port=8080, weight=70, health_check_id="h")
+    endpoint = SiteEndpoint(
+        name="private",
+        address="127.10.0.10",
+        port=8080,
+        weight=70,
+        health_check_id="h",
+        golden_check_id="g",
+        drain_check_ids=[],
+        drain_stores=[],
+        shadow_check_id="",
+    )
     declared = {
         "zone_id": "Z",
         "zone_name": "tandem.test",
         "name_servers": [],
         "service_name": "recommend.tandem.test",
+        "shadow_name": "",
         "resolver": "",
         "dns_api": "",
         "scheme": "http",
@@ -30,6 +48,8 @@ def traffic(**changed: object) -> TrafficOutputs:
         "health_threshold": 2,
         "probe_timeout_seconds": 6,
         "request_timeout_seconds": 2.0,
+        "checker_cidrs": [],
+        "objectives": PROMISED,
         "sites": {"private": endpoint},
     }
     return TrafficOutputs(**{**declared, **changed})  # type: ignore[arg-type]  # values as a stack exports them
@@ -52,17 +72,45 @@ def test_nothing_failed_is_no_recovery_time() -> None:
     assert recovery_seconds([sample(11)], broken_at=10) == 0
 
 
-@pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.75, 3), (0.99, 4), (1.0, 4), (0.01, 1)])
-def test_a_quantile_is_one_of_the_values(share: float, value: float) -> None:
-    assert quantile([4, 1, 3, 2], share) == value
+@pytest.mark.parametrize(
+    ("percentile", "milliseconds"), [("p50", 500), ("p90", 900), ("p99", 990), ("p99_9", 999), ("max", 1000)]
+)
+def test_quantiles_are_within_a_thousandth_of_the_values(percentile: str, milliseconds: float) -> None:
+    found = Histogram.of(number / 1000 for number in range(1, 1001)).quantiles_ms()[percentile]
+    assert found == pytest.approx(milliseconds, rel=1e-3)
 
 
-def test_a_quantile_of_nothing_is_not_a_number() -> None:
-    assert math.isnan(quantile([], 0.5))
+def test_nothing_has_no_quantiles() -> None:
+    assert set(latency_ms([]).values()) == {None}
+    assert summary([])["latency_histogram"] == ""
+
+
+@pytest.mark.parametrize("seconds", [0.0, -0.001, 1e-7, 599.0, 6000.0])
+def test_what_is_too_short_or_too_long_for_the_histogram_is_still_counted(seconds: float) -> None:
+    held = Histogram.of([seconds])
+    assert held.count == 1
+    assert 0 < (held.quantiles_ms()["max"] or 0) <= 600_600
+
+
+def test_histograms_of_two_runs_are_added_from_their_journals() -> None:
+    quick = summary([sample(1, took=0.01)] * 90)["latency_histogram"]
+    slow = summary([sample(1, took=1.0)] * 10)["latency_histogram"]
+    assert quick.startswith("HIST"), "the V2 encoding, readable by every HdrHistogram"
+    both = Histogram.merged([quick, slow])
+    assert both.count == 100
+    assert both.quantiles_ms()["p90"] == pytest.approx(10, rel=1e-3)
+    assert both.quantiles_ms()["p99"] == pytest.approx(1000, rel=1e-3)
+
+
+def test_a_histogram_stays_small_in_a_journal() -> None:
+    text = Histogram.of(0.002 + 0.00001 * number for number in range(5000)).encode()
+    assert len(text) < 4000
+    assert Histogram.merged([text]).encode() == text
 
 
 def test_latency_counts_right_answers_only() -> None:
-    assert latency_ms([sample(1, took=0.2), sample(2, Outcome.TIMEOUT, took=9)])["max"] == 200.0
+    found = latency_ms([sample(1, took=0.2), sample(2, Outcome.TIMEOUT, took=9)])
+    assert found["max"] == pytest.approx(200.0, rel=1e-3)
 
 
 def test_a_summary_counts_failures_by_kind_and_answers_by_site() -> None:
@@ -70,16 +118,25 @@ def test_a_summary_counts_failures_by_kind_and_answers_by_site() -> None:
     assert counted["failures"] == 1
     assert counted["outcomes"] == {"ok": 2, "refused": 1}
     assert counted["answers_by_site"] == {"private": 1, "public": 1}
-    assert counted["availability"] == pytest.approx(2 / 3, abs=1e-5)
+    assert counted["availability"] == pytest.approx(2 / 3)
+
+
+def test_a_summary_tells_client_classes_apart() -> None:
+    kept = sample(2, Outcome.RESET, client_class="dns-keepalive", way="reused")
+    classes = summary([sample(1), sample(2), kept])["classes"]
+    assert {name: (row["requests"], row["failures"]) for name, row in classes.items()} == {
+        "dns": (2, 0),
+        "dns-keepalive": (1, 1),
+    }
+    assert classes["dns-keepalive"]["connections"] == {"reused": 1}
+    assert classes["dns-keepalive"]["availability"] == 0
+
+
+def test_users_behind_a_cut_have_a_row_of_their_own() -> None:
+    assert summary([sample(1)])["sources"] == {}
+    sources = summary([sample(1), sample(2, Outcome.TIMEOUT, source="127.84.7.1")])["sources"]
+    assert {name: row["failures"] for name, row in sources.items()} == {"127.84.7.1": 1, "any": 0}
 
 
 def test_an_empty_stretch_has_no_availability() -> None:
     assert summary([])["availability"] is None
-
-
-def test_the_timeline_counts_seconds_before_and_after_the_fault() -> None:
-    rows = timeline([sample(9.5), sample(10.2, Outcome.REFUSED), sample(10.9)], origin=10)
-    assert rows == [
-        {"seconds": -1.0, "counts": {"public": 1}},
-        {"seconds": 0.0, "counts": {"failed: refused": 1, "public": 1}},
-    ]

@@ -12,11 +12,10 @@ import pytest
 from dnslib import QTYPE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
-from drills.drill import NotRun, Probe
-from drills.expectation import gather
-from drills.probes import DnsHealth, DnsNames, GoldenAnswer, Unreachable
+from drills.drill import Probe
+from drills.probes import CheckersSplit, DnsHealth, DnsNames, GoldenAnswer, Unreachable
 from stacks.contract import Deployment
-from tests.drills.test_switchover import DIGEST, a_deployment
+from tests.drills.worlds import DIGEST, a_deployment
 
 pytestmark = pytest.mark.live
 
@@ -179,6 +178,44 @@ async def test_no_reports_prove_no_health(site: Site) -> None:
     await said(DnsHealth(deployed(site), "private"), held=False)
 
 
+@pytest.mark.parametrize(
+    ("checkers", "split"),
+    [
+        ((GOOD,) * 8 + (BAD,) * 8, True),
+        ((GOOD,) * 4 + (BAD,) * 12, True),
+        ((GOOD,) * 13 + (BAD,) * 3, False),
+        ((GOOD,) * 16, False),
+        ((BAD,) * 16, False),
+        ((), False),
+    ],
+    ids=["half", "a quarter", "three of 16 are no split", "none cut", "all cut", "no reports"],
+)
+async def test_checkers_are_split_when_a_quarter_of_them_sees_the_other_thing(
+    site: Site, checkers: tuple[str, ...], *, split: bool
+) -> None:
+    site.checkers = checkers
+    await said(CheckersSplit(deployed(site), "private"), held=split)
+
+
+async def test_a_site_of_little_weight_is_asked_for_often_enough_to_be_missed() -> None:
+    """At a weight of 2 %, forty answers in a row miss it nearly every second time."""
+    with name_server(("127.84.0.2",) * 60 + ("127.84.0.1",)) as server:
+        deployment = a_deployment()
+        sites = {
+            "private": replace(deployment.traffic.sites["private"], address="127.84.0.1", weight=2),
+            "public": replace(deployment.traffic.sites["public"], address="127.84.0.2", weight=98),
+        }
+        traffic = replace(deployment.traffic, sites=sites, resolver=server)
+        gone = DnsNames(replace(deployment, traffic=traffic), "private", leads=False)
+        assert "within 61 answers" in await said(gone, held=False)
+
+
+async def test_an_answer_that_is_the_callers_fault_or_a_busy_site_is_no_loss(site: Site) -> None:
+    for status in (200, 400, 404, 429):
+        site.status = status
+        await said(Unreachable(deployed(site), "private"), held=False)
+
+
 @pytest.mark.parametrize("answered", [("127.84.0.1", "127.84.0.2"), ("127.84.0.2",)], ids=["among others", "never"])
 async def test_dns_leads_to_a_site_or_leads_nobody_there(answered: tuple[str, ...]) -> None:
     with name_server(answered) as server:
@@ -195,35 +232,3 @@ async def test_a_silent_name_server_proves_neither() -> None:
     traffic = replace(deployment.traffic, resolver="127.84.0.9:1")
     for leads in (True, False):
         await said(DnsNames(replace(deployment, traffic=traffic), "private", leads=leads), held=False)
-
-
-async def test_what_both_sites_rank_alike_is_the_right_answer(site: Site) -> None:
-    expectation = await gather(deployed(site))
-    body = expectation.body(3)
-    items = [{"id": item, "score": 1.0} for item in site.ranking[:10]]
-    answer = {"site": "public", "model_digest": DIGEST, "items": items}
-    assert expectation.judge(body, json.dumps(answer).encode()) is None
-
-
-@pytest.mark.parametrize(
-    ("spoiled", "why"),
-    [
-        ({"site": "moon"}, "not declared"),
-        ({"model_digest": f"sha256:{'b' * 64}"}, "declared is"),
-        ({"items": [{"id": "item-7", "score": 1.0}]}, "expected"),
-        ({"items": [{"id": "item-0", "score": float("nan")}]}, "not finite"),
-        ({"items": None}, "not an answer"),
-    ],
-    ids=["unknown site", "wrong digest", "wrong ranking", "not finite", "no items"],
-)
-async def test_a_spoiled_answer_is_told_from_a_right_one(site: Site, spoiled: dict[str, object], why: str) -> None:
-    expectation = await gather(deployed(site))
-    items = [{"id": item, "score": 1.0} for item in site.ranking[:10]]
-    answer = {"site": "public", "model_digest": DIGEST, "items": items, **spoiled}
-    assert why in (expectation.judge(expectation.body(0), json.dumps(answer).encode()) or "")
-
-
-async def test_a_site_with_nothing_to_recommend_is_no_place_to_drill(site: Site) -> None:
-    site.ranking = []
-    with pytest.raises(NotRun, match="recommends nothing"):
-        await gather(deployed(site))

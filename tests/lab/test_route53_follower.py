@@ -35,7 +35,9 @@ class Unsteady:
 )
 async def test_the_follower_outlives_what_the_reader_raises(monkeypatch, caplog, failure) -> None:
     monkeypatch.setattr(route53, "POLL_SECONDS", 0.01)
-    plane = route53.DataPlane(Unsteady([failure]), source_network="127.77.1", checkers=1, clock_factor=1.0, healthy_share=0.18)
+    plane = route53.DataPlane(
+        Unsteady([failure]), source_network="127.77.1", checkers=1, clock_factor=1.0, healthy_share=0.18
+    )
     following = asyncio.create_task(plane.follow())
     deadline = time.monotonic() + 5
     while "tandem.test" not in plane.status()["zones"]:

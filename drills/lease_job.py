@@ -1,0 +1,76 @@
+"""The Job of a lease as Kubernetes is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from stacks.contract import Deployment
+
+DRILL_LABEL: Final = "tandem.io/drill"
+STORE_CREDENTIALS: Final = "store-credentials"
+"""Secret of the namespace with the key to the site's store, where pods have no identity of their own."""
+HARDENED: Final = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def labels(drill_id: str) -> dict[str, str]:
+    """Of everything that stands in a site for a drill."""
+    return {"app.kubernetes.io/name": "drill", "app.kubernetes.io/part-of": "tandem", DRILL_LABEL: drill_id}
+
+
+def job(
+    deployment: Deployment, site: str, drill_id: str, name: str, image: str, avoid_nodes: Sequence[str]
+) -> dict[str, Any]:
+    """A Job that runs `drills.undo` for the lease of that name, on none of these nodes; `image` empty: the site's."""
+    platform = deployment.platform[site]
+    variables = [
+        {"name": "LEASE", "value": name},
+        {"name": "NAMESPACE", "value": deployment.serving[site].namespace},
+        # Without credentials: of use only where the API asks for none.
+        {"name": "KUBECONFIG_JSON", "value": deployment.pool[site].kubeconfig},
+        _secret("AWS_ACCESS_KEY_ID", "access_key"),
+        _secret("AWS_SECRET_ACCESS_KEY", "secret_key"),
+    ]
+    pod: dict[str, Any] = {
+        "serviceAccountName": platform.lease_account,
+        "restartPolicy": "OnFailure",
+        "priorityClassName": platform.priority_class,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [{"key": platform.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}],
+        "containers": [
+            {
+                "name": "undo",
+                "image": image or platform.lease_image,
+                "command": ["python", "-m", "drills.undo"],
+                "env": variables,
+                "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}},
+                "securityContext": HARDENED,
+            }
+        ],
+    }
+    if avoid_nodes:
+        elsewhere = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(avoid_nodes)}
+        terms = {"nodeSelectorTerms": [{"matchExpressions": [elsewhere]}]}
+        pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    return {
+        "metadata": {"name": name, "labels": labels(drill_id)},
+        "spec": {
+            "backoffLimit": 20,
+            "ttlSecondsAfterFinished": 3600,
+            "template": {"metadata": {"labels": labels(drill_id)}, "spec": pod},
+        },
+    }
+
+
+def _secret(variable: str, key: str) -> dict[str, Any]:
+    reference = {"name": STORE_CREDENTIALS, "key": key, "optional": True}
+    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}

@@ -1,0 +1,457 @@
+"""Runs a drill: whatever it changed is put back before this returns or raises; the site's own lease sees to it too."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from drills import load, measure
+from drills.drill import (
+    Abort,
+    Action,
+    Drill,
+    DrillError,
+    NotRun,
+    Probe,
+    Stage,
+    Sustained,
+    Verdict,
+    ask_all,
+    completed,
+    failed,
+    until_held,
+)
+from drills.evidence import Evidence, Moments, Result
+from drills.journal import Journal
+from drills.lease import State, Undo
+
+ABORT_LOOK_SECONDS: Final = 2.0
+ABORT_AFTER: Final = 4
+"""So many looks in a row: one probe that is late stops no drill."""
+LOOK_SECONDS: Final = 0.5
+FRAME_BITE_SECONDS: Final = 20.0
+
+Progress = Callable[[str, Evidence], None]
+"""Called with the phase and the evidence so far."""
+Users = Callable[[asyncio.Event, Callable[[load.Sample], None]], Awaitable[load.LoadResult]]
+"""Asks until the event is set, handing on every finished request."""
+
+
+class Standing(Protocol):
+    """The undo of one site, however it stands there."""
+
+    site: str
+
+    async def stand(self, undos: Sequence[Undo]) -> None:
+        """Put it up and see it running. Raises NotRun."""
+        ...
+
+    async def keep(self) -> None:
+        """Renew it until cancelled."""
+        ...
+
+    async def release(self) -> str:
+        """Tell it that all was put back; the state it ends in."""
+        ...
+
+    async def remove(self) -> None:
+        """Take it away unused."""
+        ...
+
+    @property
+    def lost(self) -> bool:
+        """Whether it must have undone everything by now."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """How long each stretch around the disturbance lasts."""
+
+    warm_seconds: float = 10.0
+    tail_seconds: float = 10.0
+    """Watched under load after restoration, for a second outage."""
+    steady_deadline_seconds: float = 60.0
+    undo_deadline_seconds: float = 30.0
+    phase_seconds: float = 10.0
+    """The fault comes at a random moment of so long a stretch: the health checks' interval."""
+
+
+@dataclass
+class Course:
+    """One drill on its way."""
+
+    drill: Drill
+    evidence: Evidence
+    users: Users
+    leases: Sequence[Standing]
+    journal: Journal
+    progress: Progress
+    times: Times
+    refusal: Callable[[load.LoadResult], str | None]
+    """Why a load's own lag makes it no evidence."""
+    seed: int = 0
+    _frame: list[Undo] = field(default_factory=list)
+    _staged: list[list[Undo]] = field(default_factory=list)
+    _applied: list[Undo] = field(default_factory=list)
+    _leases: Sequence[Standing] = ()
+    _aborting: str = ""
+
+    async def run(self) -> Result:
+        """To a verdict. Raises NotRun, Abort, or what a defect raises; everything is put back by then."""
+        await self._steady("steady state", "steady state before", must=True)
+        self._frame = [Undo(action, await _prior(action)) for action in self.drill.frame]
+        self._staged = [[Undo(a, await _prior(a)) for a in stage.actions] for stage in self.drill.stages]
+        standing: list[Standing] = []
+        kept: list[asyncio.Future[None]] = []
+        try:
+            self.progress("the undo takes its place in the site", self.evidence)
+            for lease in self.leases:
+                undos = [undo for undo in self._undos if undo.action.site == lease.site]
+                await lease.stand(undos)
+                standing.append(lease)
+                kept.append(asyncio.ensure_future(lease.keep()))
+                self.journal.entry("lease", f"the undo stands in {lease.site}")
+            self.journal.undo_stands([undo.document() for undo in self._undos])
+            result = await self._loaded(standing)
+        finally:
+            await completed(asyncio.ensure_future(self._close(standing, kept)))
+        await self._steady("steady state again", "steady state after", must=False)
+        return self._judged(result)
+
+    @property
+    def _undos(self) -> list[Undo]:
+        """Every action once, with its prior state; a relapse is put back as its first attack is."""
+        found: list[Undo] = []
+        for undo in [*self._frame, *(undo for undos in self._staged for undo in undos)]:
+            if undo not in found:
+                found.append(undo)
+        return found
+
+    async def _loaded(self, leases: Sequence[Standing]) -> load.LoadResult:
+        """The stages, under load, while somebody watches what has to hold."""
+        stop = asyncio.Event()
+        users = asyncio.ensure_future(self.users(stop, self.evidence.add))
+        here = asyncio.current_task()
+        watch = asyncio.ensure_future(self._watch_abort(leases, users, here))
+        self._leases = leases
+        try:
+            try:
+                await self._stages(users)
+            finally:
+                watch.cancel()
+                stop.set()
+                try:
+                    result = await completed(users)
+                finally:
+                    load.append_jsonl(self.journal.samples, self.evidence.samples)
+        except asyncio.CancelledError:
+            if self._aborting:
+                if here is not None:
+                    here.uncancel()
+                raise Abort(self._aborting) from None
+            raise
+        self.journal.entry("load", "users stopped", lag=vars(result.lag))
+        return result
+
+    async def _stages(self, users: asyncio.Future[load.LoadResult]) -> None:
+        chance = random.Random(self.seed)  # noqa: S311  the moment of the fault is no secret
+        phase = chance.uniform(0, self.times.phase_seconds)
+        await self._pause(self.times.warm_seconds + phase, "steady under load")
+        if users.done():
+            users.result()
+        self._check_load(self.times.warm_seconds + phase)
+        self.journal.entry("phase", f"the fault comes {phase:.2f} s into the interval", phase_seconds=round(phase, 3))
+        try:
+            await self._apply(self._frame)
+            if self.drill.frame_symptom is not None:
+                await self._bite(self.drill.frame_symptom, FRAME_BITE_SECONDS)
+            for meter in self.drill.meters:
+                await meter.begin()
+            for stage, undos in zip(self.drill.stages, self._staged, strict=True):
+                await self._stage(stage, undos)
+            if self.drill.frame_symptom is not None:
+                await self._bite(self.drill.frame_symptom, 0.0, "the frame is still there")
+            for meter in self.drill.meters:
+                self.evidence.facts |= await meter.end()
+        finally:
+            await completed(asyncio.ensure_future(self._put_back(self._frame)))
+        await self._pause(self.times.tail_seconds, "watching for a second outage")
+
+    def _check_load(self, seconds: float) -> None:
+        if not self.evidence.samples:
+            raise NotRun(f"not one request was finished within {seconds:.0f} s")
+        if wrong := measure.failures(self.evidence.samples):
+            first = wrong[0]
+            raise NotRun(
+                f"{len(wrong)} of {len(self.evidence.samples)} requests failed before anything was broken,"
+                f" the first: {first.outcome} from {first.address}: {first.detail}"
+            )
+
+    async def _stage(self, stage: Stage, undos: Sequence[Undo]) -> None:
+        """Break, prove, watch, put back."""
+        moments = Moments(stage.name, time.monotonic())
+        self.evidence.stages.append(moments)
+        beside: list[asyncio.Future[None]] = []
+        try:
+            await self._apply(undos)
+            beside = [asyncio.ensure_future(a.sustain()) for a in stage.actions if isinstance(a, Sustained)]
+            await self._bite(stage.symptom, stage.bite_seconds)
+            moments.bitten = time.monotonic()
+            beside.append(asyncio.ensure_future(self._watch_throughout(stage, moments)))
+            await self._effect(stage, moments)
+            for task in beside:
+                if task.done():
+                    task.result()
+            if stage.lasting:
+                symptom = [await stage.symptom.ask()]
+                self.journal.observed(f"{stage.name}: still there", symptom)
+                moments.lasted = not failed(symptom)
+            else:
+                moments.lasted = True
+        finally:
+            self.progress("restoring", self.evidence)
+            moments.restored = time.monotonic()
+            await completed(asyncio.ensure_future(self._put_back(undos, beside)))
+        if stage.restored:
+            observations = await until_held(
+                stage.restored, stage.restore_seconds, seen=lambda _: self.progress("restoring", self.evidence)
+            )
+            self.journal.observed(f"{stage.name}: restored", observations)
+            if not failed(observations):
+                moments.well = time.monotonic()
+        await self._pause(stage.pause_seconds, "between two stages")
+
+    async def _bite(self, symptom: Probe, seconds: float, moment: str = "the fault bites") -> None:
+        seen = await until_held([symptom], seconds, pause_seconds=0.2)
+        self.journal.observed(moment, seen)
+        if failed(seen):
+            raise NotRun(f"the fault did not {'bite' if seconds else 'last'}: {seen[0]}")
+
+    async def _watch_throughout(self, stage: Stage, moments: Moments) -> None:
+        while stage.throughout:
+            moments.breaches += failed(await ask_all(stage.throughout))
+            moments.looks += 1
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _effect(self, stage: Stage, moments: Moments) -> None:
+        """Until the effect was seen, everything is quiet and the least time has passed; or its time is over."""
+        if stage.effect:
+            seen = await until_held(
+                stage.effect, stage.effect_seconds, seen=lambda _: self.progress(stage.name, self.evidence)
+            )
+            self.journal.observed(f"{stage.name}: effect", seen)
+            if not failed(seen):
+                moments.effect = time.monotonic()
+        settled = time.monotonic() + (self.evidence.deployment.traffic.ttl_seconds if stage.effect else 0.0)
+        least = moments.broken + stage.least_seconds
+        end = max(moments.broken + stage.effect_seconds, least) + stage.quiet_seconds
+        while time.monotonic() < end:
+            self.progress(stage.name, self.evidence)
+            if stage.always:
+                moments.breaches += failed(await ask_all(stage.always))
+                moments.looks += 1
+            quiet = not stage.quiet_seconds or self.evidence.quiet_for(stage.quiet_seconds)
+            if quiet and time.monotonic() >= max(settled, least):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if moments.breaches:
+            self.journal.observed(f"{stage.name}: did not hold", moments.breaches[:20])
+
+    async def _apply(self, undos: Sequence[Undo]) -> None:
+        """Make the changes, each only while the undo stands in every site."""
+        for undo in undos:
+            if lost := [lease.site for lease in self._leases if lease.lost]:
+                raise Abort(f"the undo in {', '.join(lost)} waits no more: nothing is changed without it")
+            self.journal.entry("action", undo.action.name, prior=undo.prior)
+            self._applied.append(undo)
+            await completed(asyncio.ensure_future(undo.action.apply()))
+
+    async def _put_back(self, undos: Sequence[Undo], beside: Sequence[asyncio.Future[None]] = ()) -> None:
+        """Undo what was applied of these, in reverse, once what went on beside it has ended.
+
+        Each is tried until it is done or its deadline passes; one that fails keeps no other back.
+        """
+        await _cancelled(beside)
+        failures: list[str] = []
+        for undo in reversed(undos):
+            if undo not in self._applied:
+                continue
+            if left := await self._undone(undo):
+                failures.append(f"{undo.action.name}: not undone: {'; '.join(left)}")
+                continue
+            self._applied.remove(undo)
+            self.journal.entry("undo", f"undone: {undo.action.name}")
+        if failures:
+            raise DrillError("; ".join(failures))
+
+    async def _undone(self, undo: Undo) -> list[str]:
+        """What is left of one action when it is undone or its deadline passes."""
+        end = time.monotonic() + self.times.undo_deadline_seconds
+        while True:
+            try:
+                await undo.action.undo(undo.prior)
+            except Exception as error:  # noqa: BLE001  a defect in one undo must not keep the others back
+                left = [f"{type(error).__name__}: {error}"]
+            else:
+                left = await _left_of(undo)
+            if not left:
+                return []
+            self.journal.entry("undo", f"not yet: {'; '.join(left)}")
+            if time.monotonic() > end:
+                return left
+            await asyncio.sleep(min(1.0, self.times.undo_deadline_seconds / 10))
+
+    async def _close(self, leases: Sequence[Standing], kept: Sequence[asyncio.Future[None]]) -> None:
+        """Release what stands in the sites; a residue is looked for by both sides."""
+        left = [each for undo in self._undos for each in await _left_of(undo)]
+        await _cancelled(kept)
+        for lease in leases:
+            try:
+                state = await lease.release()
+            except Exception as error:  # noqa: BLE001  the other leases are released all the same
+                left.append(f"the lease in {lease.site} is not released and undoes by itself: {error}")
+                continue
+            self.journal.entry("lease", f"the undo in {lease.site} has ended: {state}")
+            if state != State.CLEAN:
+                left.append(f"the undo in {lease.site} ended {state or 'without a word'}")
+        self.evidence.residue = left
+        if self.journal.content["undo"] is not None and not left:
+            self.journal.undone()
+
+    async def _watch_abort(
+        self, leases: Sequence[Standing], users: asyncio.Future[load.LoadResult], course: asyncio.Task[Any] | None
+    ) -> None:
+        """Cancel the course when what has to hold does not, several looks in a row, or nobody asks any more."""
+        bad = 0
+        while not self._aborting:
+            await asyncio.sleep(ABORT_LOOK_SECONDS)
+            lost = [lease.site for lease in leases if lease.lost]
+            try:
+                observations = await ask_all(self.drill.abort) if self.evidence.stages else []
+            except Exception as error:  # noqa: BLE001  a probe's defect: nobody would see what has to hold
+                self._aborting = f"what has to hold cannot be watched: {type(error).__name__}: {error}"
+                observations = []
+            missing = failed(observations)
+            bad = bad + 1 if missing else 0
+            if lost:
+                self._aborting = f"the lease in {', '.join(lost)} could not be renewed: the undo there is at work"
+            elif users.done():
+                self._aborting = "the users have stopped asking"
+            elif bad >= ABORT_AFTER:
+                self.journal.observed("abort", observations)
+                self._aborting = "; ".join(map(str, missing))
+        self.journal.entry("abort", self._aborting)
+        if course is not None:
+            course.cancel()
+
+    async def _steady(self, phase: str, moment: str, *, must: bool) -> None:
+        observations = await until_held(
+            self.drill.steady,
+            self.times.steady_deadline_seconds,
+            seen=lambda _: self.progress(phase, self.evidence),
+        )
+        self.journal.observed(moment, observations)
+        if must and (missing := failed(observations)):
+            raise NotRun(f"no steady state to start from: {'; '.join(map(str, missing))}")
+        self.evidence.after = observations
+
+    async def _pause(self, seconds: float, phase: str) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.progress(phase, self.evidence)
+            await asyncio.sleep(min(0.5, left))
+
+    def _judged(self, result: load.LoadResult) -> Result:
+        """Hold what was measured against the claim."""
+        evidence = self.evidence
+        findings = [objective(evidence) for objective in self.drill.objectives]
+        measures = measures_of(evidence, result)
+        begun = evidence.broken or evidence.started
+        if early := measure.failures([s for s in evidence.samples if s.finished < begun]):
+            reason = f"{len(early)} requests failed before anything was broken, the first: {early[0].outcome}"
+            return Result(Verdict.NOT_RUN, reason, findings, measures)
+        if refusal := self.refusal(result):
+            return Result(Verdict.NOT_RUN, f"{refusal}: no evidence; run it on a quieter machine", findings, measures)
+        missed = [finding for finding in findings if not finding.held]
+        if not missed:
+            return Result(Verdict.HELD, self.drill.claim, findings, measures)
+        reason = "; ".join(f"{finding.objective}: {finding.measured}, promised {finding.limit}" for finding in missed)
+        if bad := failed(evidence.after):
+            reason += f" ({'; '.join(map(str, bad))})"
+        return Result(Verdict.DEVIATED, reason, findings, measures)
+
+
+def measures_of(evidence: Evidence, result: load.LoadResult) -> dict[str, Any]:
+    """Figures for journal and report."""
+    begun = evidence.broken or evidence.started
+    ended = evidence.restored or time.monotonic()
+    samples = evidence.samples
+    stretches = {
+        "before": [s for s in samples if s.finished < begun],
+        "during": [s for s in samples if s.finished >= begun and s.intended < ended],
+        "after": [s for s in samples if s.intended >= ended],
+        "whole": samples,
+    }
+    return {
+        "recovery_seconds": round(evidence.recovery_seconds(), 3) if evidence.stages else None,
+        "recovery_bound_seconds": measure.recovery_bound_seconds(evidence.deployment.traffic),
+        "fault_seconds": round(ended - begun, 3),
+        "stages": [
+            {
+                "name": stage.name,
+                **{
+                    moment: None if value is None else round(value - begun, 3)
+                    for moment, value in (
+                        ("broken", stage.broken),
+                        ("bitten", stage.bitten),
+                        ("effect", stage.effect),
+                        ("restored", stage.restored),
+                        ("well", stage.well),
+                    )
+                },
+            }
+            for stage in evidence.stages
+        ],
+        "digests": {
+            site: {
+                "declared": serving.model_digest,
+                "answered": sorted({s.digest or "" for s in samples if s.site == site and s.outcome == measure.OK}),
+            }
+            for site, serving in sorted(evidence.deployment.serving.items())
+        },
+        **{name: measure.summary(stretch) for name, stretch in stretches.items()},
+        "facts": evidence.facts,
+        "generator_lag": vars(result.lag),
+        "timeline": measure.timeline(samples, begun),
+    }
+
+
+async def _prior(action: Action) -> dict[str, Any]:
+    try:
+        return await action.prepare()
+    except NotRun:
+        raise
+    except DrillError as error:
+        raise NotRun(f"{action.name}: its prior state is not known: {error}") from error
+
+
+async def _left_of(undo: Undo) -> list[str]:
+    """What of an action is still there; what cannot be asked about counts as left."""
+    try:
+        return await undo.action.residue(undo.prior)
+    except DrillError as error:
+        return [str(error)]
+    except Exception as error:  # noqa: BLE001  a defect in asking proves nothing gone
+        return [f"{undo.action.name}: {type(error).__name__}: {error}"]
+
+
+async def _cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel and wait; what they raise meanwhile is nobody's news any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,61 @@
+"""Drills tried on themselves, with faster health checks: they hold, deviate and refuse when they should."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from drills.drill import Verdict
+from trials import defence, kill, table
+from trials.line import Line
+from trials.table import Row
+
+pytestmark = pytest.mark.live
+
+ROWS = {row.name: row for row in table.ROWS}
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """Everything up, health checks four times faster than declared."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("trials") / "home"
+        patch.setenv("TANDEM_HOME", str(home))
+        with table.a_line(home, table.CLOCK_FACTOR, print) as line:
+            yield line
+
+
+def cells(row: Row, line: Line, *columns: str) -> dict[str, table.Cell]:
+    return dict(table.fill(row, line, columns))
+
+
+@pytest.mark.parametrize("name", ["drain", "switchover-blackhole", "pod-loss"])
+def test_a_drill_holds_on_a_healthy_lab(quick: Line, name: str) -> None:
+    cell = cells(ROWS[name], quick, "healthy")["healthy"]
+    assert cell.verdict is Verdict.HELD, cell.reason
+
+
+def test_a_drill_deviates_when_its_defence_is_off(quick: Line) -> None:
+    row = Row("switchover", "down", defence.UNCHECKED)
+    cell = cells(row, quick, "defence off")["defence off"]
+    assert cell.verdict is Verdict.DEVIATED, cell.reason
+    assert "DNS dropped the site: no" in cell.reason
+
+
+def test_a_drill_whose_action_does_nothing_is_not_run(quick: Line) -> None:
+    cell = cells(ROWS["switchover-down"], quick, "action does nothing")["action does nothing"]
+    assert cell.verdict is Verdict.NOT_RUN
+    assert "the fault did not bite" in cell.reason
+
+
+def test_a_drill_whose_undo_cannot_start_touches_nothing(quick: Line) -> None:
+    cell = cells(ROWS["node-loss"], quick, "undo cannot start")["undo cannot start"]
+    assert cell.verdict is Verdict.NOT_RUN
+    assert "the undo could not be put up" in cell.reason or "does not stand" in cell.reason
+
+
+def test_a_site_puts_back_what_a_drill_did_whose_host_died_or_was_cut_off(quick: Line) -> None:
+    seed = random.SystemRandom().randrange(2**31)
+    planned = kill.strikes(5, random.Random(seed), longest_seconds=20.0)  # noqa: S311  moments, not secrets
+    done = kill.carry_out(quick, planned, print)
+    assert [(str(strike), wrong) for strike, wrong in done if wrong] == [], f"seed {seed}"

@@ -1,0 +1,257 @@
+"""`make drills-table`: every drill on a healthy lab, on one whose defence is off, and with its own parts failing."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drills import session
+from drills.drill import Action, Drill, NotRun, Prior, Verdict
+from drills.evidence import Evidence
+from drills.lease import Lease
+from drills.run import Standing, Times
+from trials import defence
+from trials.defence import Defence
+from trials.line import ENV, Line, TrialError
+
+CLOCK_FACTOR: Final = 4.0
+RATE: Final = 20.0
+QUICK: Final = Times(warm_seconds=4.0, tail_seconds=6.0, steady_deadline_seconds=120.0)
+ABSENT_IMAGE: Final = f"ghcr.io/tandem-recommender/absent@sha256:{'0' * 64}"
+HELD, DEVIATED, NOT_RUN = Verdict.HELD, Verdict.DEVIATED, Verdict.NOT_RUN
+
+
+@dataclass(frozen=True)
+class Row:
+    """One drill and the defence its claim rests on."""
+
+    drill: str
+    fault: str
+    defence: Defence
+
+    @property
+    def name(self) -> str:
+        """As `tandem drill run` names it."""
+        return f"{self.drill}-{self.fault}" if self.fault else self.drill
+
+
+ROWS: Final = (
+    Row("drain", "", defence.NO_DRAIN_CHECK),
+    Row("switchover", "down", defence.UNCHECKED),
+    Row("switchover", "blackhole", defence.UNCHECKED),
+    Row("switchover", "slow", defence.LIVENESS),
+    Row("switchover", "flapping", defence.NO_HOLD_DOWN),
+    Row("pod-loss", "", defence.NO_SECOND_POD),
+    Row("node-loss", "", defence.NO_SECOND_POD),
+    Row("control-plane-down", "", defence.UNCHECKED),
+    Row("failback", "", defence.NO_HOLD_DOWN),
+    Row("switchover", "partial", defence.NO_SHARE),
+)
+"""Last the one whose defence is the DNS service's own: it needs another lab."""
+
+
+@dataclass(frozen=True)
+class Idle:
+    """An action that does nothing; its undo is the real one's."""
+
+    kind: ClassVar[str] = "idle"
+
+    action: Action
+
+    @property
+    def site(self) -> str:
+        """See Action."""
+        return self.action.site
+
+    @property
+    def name(self) -> str:
+        """See Action."""
+        return f"do nothing instead of: {self.action.name}"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """See Action."""
+        return self.action.arguments
+
+    async def prepare(self) -> Prior:
+        """See Action."""
+        return await self.action.prepare()
+
+    async def apply(self) -> None:
+        """Nothing."""
+        await asyncio.sleep(0)
+
+    async def undo(self, prior: Prior) -> None:
+        """See Action."""
+        await self.action.undo(prior)
+
+    async def residue(self, prior: Prior) -> list[str]:
+        """See Action."""
+        return await self.action.residue(prior)
+
+
+def without_actions(drill: Drill) -> Drill:
+    """The drill with every action turned into nothing; it has to notice that nothing bites."""
+
+    def idle(actions: Sequence[Action]) -> list[Action]:
+        return [_idle(action) for action in actions]
+
+    stages = [dataclasses.replace(stage, actions=idle(stage.actions)) for stage in drill.stages]
+    return dataclasses.replace(drill, stages=stages, frame=idle(drill.frame))
+
+
+def _idle(action: Action) -> Action:
+    # Under the action's own kind, so that the lease makes the real one again.
+    made = type("IdleAction", (Idle,), {"kind": action.kind})
+    idle: Action = made(action)
+    return idle
+
+
+def unpullable(lease: Lease) -> Standing:
+    """The lease with an image nobody has."""
+    return dataclasses.replace(lease, image=ABSENT_IMAGE)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a drill: what was expected of it and what came."""
+
+    expected: Verdict
+    verdict: Verdict
+    reason: str
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        """Whether it ended as it should."""
+        return self.verdict is self.expected
+
+
+def play(row: Row, expected: Verdict, make: session.Make, say: Any) -> Cell:
+    """Run it in this process."""
+    began = time.monotonic()
+    try:
+        journal = session.execute(
+            session.Request(name=row.drill, fault=row.fault, env=ENV, rate_per_second=RATE), _silent, say, make
+        )
+    except NotRun as error:
+        return Cell(expected, NOT_RUN, str(error), time.monotonic() - began)
+    content = journal.content
+    return Cell(expected, Verdict(content["status"]), str(content["reason"]), time.monotonic() - began)
+
+
+def _silent(_phase: str, _seen: Evidence) -> None:
+    return None
+
+
+COLUMNS: Final = ("healthy", "defence off", "action does nothing", "undo cannot start")
+
+
+def fill(row: Row, line: Line, again: Sequence[str]) -> Iterator[tuple[str, Cell]]:
+    """The cells of one row, as they come."""
+    if "healthy" in again:
+        yield "healthy", play(row, HELD, session.Make(times=QUICK), line.say)
+    if "action does nothing" in again:
+        made = session.Make(drill=without_actions, times=QUICK)
+        yield "action does nothing", play(row, NOT_RUN, made, line.say)
+    if "undo cannot start" in again:
+        made = session.Make(lease=unpullable, times=QUICK)
+        yield "undo cannot start", play(row, NOT_RUN, made, line.say)
+    if "defence off" in again:
+        with row.defence.off(line):
+            yield "defence off", play(row, DEVIATED, session.Make(times=QUICK), line.say)
+
+
+@contextmanager
+def a_line(home: Path, clock_factor: float, say: Any, lab_options: tuple[str, ...] = ()) -> Iterator[Line]:
+    """A lab for the trials, taken down afterwards."""
+    line = Line(home, say)
+    os.environ["TANDEM_HOME"] = str(home)
+    try:
+        line.up(clock_factor=clock_factor, lab_options=lab_options)
+        yield line
+    finally:
+        line.down()
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Rows to fill; may be repeated.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(COLUMNS)}; may be repeated.")] = None,
+    clock_factor: Annotated[float, typer.Option(help="Divides the health checks' intervals.")] = CLOCK_FACTOR,
+    home: Annotated[Path, typer.Option(help="Where the lab of the trials lives.")] = Path(".tandem/trials"),
+) -> None:
+    """Exit 0 when every cell is as it should be."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    wanted = [row for row in ROWS if not only or row.name in only]
+    columns = tuple(column or COLUMNS)
+    cells: dict[str, dict[str, Cell]] = {row.name: {} for row in wanted}
+    home = home.resolve()
+
+    def say(text: str) -> None:
+        console.print(text, style="dim")
+
+    def note(row: Row, name: str, cell: Cell) -> None:
+        cells[row.name][name] = cell
+        word = "as it should" if cell.right else f"WRONG, expected {cell.expected}"
+        console.print(f"{row.name}, {name}: {cell.verdict} ({word}, {cell.seconds:.0f} s): {cell.reason[:300]}")
+
+    try:
+        with a_line(home, clock_factor, say) as line:
+            for row in wanted:
+                here = [name for name in columns if name != "defence off" or not row.defence.lab_options]
+                for name, cell in fill(row, line, here):
+                    note(row, name, cell)
+        for row in wanted if "defence off" in columns else ():
+            if row.defence.lab_options:
+                with a_line(home, clock_factor, say, row.defence.lab_options):
+                    note(row, "defence off", play(row, DEVIATED, session.Make(times=QUICK), say))
+    except TrialError as error:
+        console.print(f"[bold red]the trial failed[/bold red]: {error}")
+        raise typer.Exit(2) from error
+    finally:
+        _show(cells, columns, clock_factor, home)
+    raise typer.Exit(0 if all(cell.right for row in cells.values() for cell in row.values()) else 1)
+
+
+def _show(cells: dict[str, dict[str, Cell]], columns: Sequence[str], clock_factor: float, home: Path) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("drill")
+    for name in columns:
+        table.add_column(name)
+    off = {row.name: row.defence.name for row in ROWS}
+    table.add_column("the defence")
+    for name, row in cells.items():
+        shown = [_word(row.get(column)) for column in columns]
+        table.add_row(name, *shown, off[name])
+    console = Console()
+    console.print("LAB: a rehearsal on one machine, no evidence about production", style="dim")
+    console.print(f"health checks {clock_factor:g} times faster than declared", style="dim")
+    console.print(table)
+    document = {
+        "clock_factor": clock_factor,
+        "rows": {name: {column: vars(cell) for column, cell in row.items()} for name, row in cells.items()},
+    }
+    (home / "drills-table.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _word(cell: Cell | None) -> str:
+    if cell is None:
+        return "[dim]not tried[/dim]"
+    colour = "green" if cell.right else "red"
+    return f"[{colour}]{cell.verdict}[/{colour}]"
+
+
+if __name__ == "__main__":
+    typer.run(main)
