@@ -28,4 +28,5 @@ async def budget(deployment: Deployment) -> Observation:
     detail = (
         f"{bad:.0f} of {asked:.0f} requests failed since the {len(pods)} gateways started, {allowed:.0f} are allowed"
     )
-    return Observation(name, held=bad <= allowed, detail=detail)
+    # Nothing asked is nothing known.
+    return Observation(name, held=asked > 0 and bad <= allowed, detail=detail)

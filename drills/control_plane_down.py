@@ -10,7 +10,7 @@ from drills.actions.refused_writes import RefuseWrites
 from drills.actions.scale import ScaleToZero
 from drills.choice import LIVE_ONLY, Choice, check_site, steady, survivors, well
 from drills.drill import Drill, Stage
-from drills.probes import DnsNames, Unreachable, WritesAsked, WritesRefused
+from drills.probes import DnsNames, MarkSeen, Unreachable, WritesAsked, WritesRefused
 from drills.switchover import MARGIN_SECONDS
 from stacks.contract import Deployment
 
@@ -45,7 +45,7 @@ def drill(deployment: Deployment, choice: Choice) -> Drill:
             Stage(
                 name="site drained",
                 actions=MarkDrained.of(deployment, site),
-                symptom=gone,
+                symptom=MarkSeen(deployment, site),
                 bite_seconds=limit + MARGIN_SECONDS,
                 effect=[gone],
                 effect_seconds=limit,

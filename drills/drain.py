@@ -8,7 +8,7 @@ from drills import measure, objective
 from drills.actions.drain_mark import MarkDrained
 from drills.choice import EVERY_LEVEL, Choice, check_site, steady, survivors, well
 from drills.drill import Drill, Level, Stage
-from drills.probes import DnsNames
+from drills.probes import DnsNames, MarkSeen
 from stacks.contract import Deployment
 
 NAME: Final = "drain"
@@ -29,14 +29,16 @@ def drill(deployment: Deployment, choice: Choice) -> Drill:
         site=site,
         levels=EVERY_LEVEL,
         shadow=shadow,
+        # Gateways close kept connections for the live mark only: they cannot tell whose user is synthetic.
+        classes=("dns",) if shadow else ("dns", "dns-keepalive"),
         steady=steady(deployment, shadow=shadow),
         abort=survivors(deployment, site),
         stages=[
             Stage(
                 name="site drained",
                 actions=MarkDrained.of(deployment, site, shadow=shadow),
-                symptom=gone,
-                bite_seconds=limit + GRACE_SECONDS,
+                symptom=MarkSeen(deployment, site, shadow=shadow),
+                bite_seconds=measure.detection_seconds(traffic),
                 effect=[gone],
                 effect_seconds=limit,
                 least_seconds=limit + EMPTY_SECONDS,

@@ -51,6 +51,7 @@ class Evidence:
     """What else a drill's own probes have counted, by name."""
     last_failure: float | None = None
     source_addresses: tuple[str, ...] = ()
+    """Addresses some users were told to ask from."""
 
     def add(self, sample: load.Sample) -> None:
         """Take one finished request."""

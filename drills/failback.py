@@ -21,7 +21,7 @@ def drill(deployment: Deployment, choice: Choice) -> Drill:
     check_site(deployment, choice.site)
     site, serving = choice.site, deployment.serving[choice.site]
     link = NetworkChaos.between(deployment, site, delay(SLOW_SECONDS))
-    limit = measure.recovery_bound_seconds(deployment.traffic) + measure.stale_seconds(serving)
+    limit = measure.illness_bound_seconds(deployment.traffic, serving)
     return Drill(
         name=NAME,
         claim=f"{site} came back, relapsed and came back again, and its users were hurt once",

@@ -14,6 +14,8 @@ from stacks.contract import ServingOutputs, TrafficOutputs
 OK: Final = Outcome.OK
 
 
+ANSWER_SECONDS: Final = 1.0
+"""What a probe takes that is answered or refused."""
 STALE_INTERVALS: Final = 3
 """Golden intervals without a right answer after which a gateway calls itself stale (serving/health.py)."""
 
@@ -29,6 +31,12 @@ def detection_seconds(traffic: TrafficOutputs) -> float:
 def recovery_bound_seconds(traffic: TrafficOutputs) -> float:
     """The promise in arithmetic: detection, a cached answer's life, one last request, and a second of grace."""
     return detection_seconds(traffic) + traffic.ttl_seconds + traffic.request_timeout_seconds + 1
+
+
+def illness_bound_seconds(traffic: TrafficOutputs, serving: ServingOutputs) -> float:
+    """The same where the site still answers that it is ill: staleness first, then probes that cost no timeout."""
+    detection = traffic.health_threshold * (traffic.health_interval_seconds + ANSWER_SECONDS)
+    return stale_seconds(serving) + detection + traffic.ttl_seconds + traffic.request_timeout_seconds + 1
 
 
 def stale_seconds(serving: ServingOutputs) -> float:

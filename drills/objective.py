@@ -54,8 +54,9 @@ def cut_off_noticed(evidence: Evidence) -> Finding:
     """What users behind the cut saw; where this machine has no address behind it, nobody was asked."""
     behind = [sample for sample in evidence.samples if sample.source]
     bad = measure.failures(behind)
-    shown = f"{len(bad)} of {len(behind)}" if behind else "nobody asked"
-    return Finding("failed requests of users behind the cut", shown, ">= 1 if asked", bool(bad) or not behind)
+    asked = behind or evidence.source_addresses
+    shown = f"{len(bad)} of {len(behind)}" if asked else "nobody asked"
+    return Finding("failed requests of users behind the cut", shown, ">= 1 if asked", bool(bad) or not asked)
 
 
 def hurt(evidence: Evidence) -> Finding:

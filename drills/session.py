@@ -250,7 +250,7 @@ def _run(
         ]
         course = Course(
             drill=drill,
-            evidence=Evidence(deployment, request.site),
+            evidence=Evidence(deployment, request.site, source_addresses=drill.source_addresses),
             users=_users(settings),
             leases=leases,
             journal=journal,

@@ -13,7 +13,7 @@ from drills.actions.network_chaos import FlappingChaos, NetworkChaos, delay
 from drills.actions.network_policy import CutSources
 from drills.actions.scale import ScaleToZero
 from drills.choice import LIVE_ONLY, Choice, check_site, steady, survivors, well
-from drills.drill import Action, Drill, NotRun, Probe, Stage
+from drills.drill import Action, Drill, NotRun, Stage
 from drills.probes import CheckersSplit, DnsNames, Unreachable
 from stacks.contract import Deployment
 
@@ -39,9 +39,8 @@ def known_fault(fault: str) -> str:
     return fault or "down"
 
 
-def _lost(deployment: Deployment, site: str, fault: str, action: Action, symptom: Probe, extra_seconds: float) -> Drill:
-    """The site is gone for its users until the fault is lifted; `extra_seconds` until its health says so."""
-    limit = measure.recovery_bound_seconds(deployment.traffic) + extra_seconds
+def _lost(deployment: Deployment, site: str, fault: str, action: Action, limit: float) -> Drill:
+    """The site is gone for its users until the fault is lifted; by the arithmetic they fail for `limit` seconds."""
     return Drill(
         name=f"{NAME}-{fault}",
         claim=f"{site} was lost ({fault}) and its users were answered by the others in time",
@@ -53,7 +52,7 @@ def _lost(deployment: Deployment, site: str, fault: str, action: Action, symptom
             Stage(
                 name="site lost",
                 actions=[action],
-                symptom=symptom,
+                symptom=Unreachable(deployment, site),
                 effect=[DnsNames(deployment, site, leads=False)],
                 effect_seconds=limit + MARGIN_SECONDS,
                 restored=well(deployment, site),
@@ -75,26 +74,34 @@ def _lost(deployment: Deployment, site: str, fault: str, action: Action, symptom
 
 def down(deployment: Deployment, site: str) -> Drill:
     """Every serving pod of the site is gone."""
-    return _lost(deployment, site, "down", ScaleToZero.of(deployment, site), Unreachable(deployment, site), 0.0)
+    return _lost(
+        deployment, site, "down", ScaleToZero.of(deployment, site), measure.recovery_bound_seconds(deployment.traffic)
+    )
 
 
 def blackhole(deployment: Deployment, site: str) -> Drill:
     """Nothing anybody sends reaches the site, and nobody is told."""
-    return _lost(deployment, site, "blackhole", CutSources.of(deployment, site), Unreachable(deployment, site), 0.0)
+    return _lost(
+        deployment,
+        site,
+        "blackhole",
+        CutSources.of(deployment, site),
+        measure.recovery_bound_seconds(deployment.traffic),
+    )
 
 
 def slow(deployment: Deployment, site: str) -> Drill:
     """The model servers answer, but past every deadline: the golden result turns stale and the site leaves."""
     action = NetworkChaos.between(deployment, site, delay(SLOW_SECONDS))
-    stale = measure.stale_seconds(deployment.serving[site])
-    return _lost(deployment, site, "slow", action, Unreachable(deployment, site), stale)
+    limit = measure.illness_bound_seconds(deployment.traffic, deployment.serving[site])
+    return _lost(deployment, site, "slow", action, limit)
 
 
 def flapping(deployment: Deployment, site: str) -> Drill:
     """The site is ill and well by turns: its hold-down keeps it out until it is well for good."""
     link = NetworkChaos.between(deployment, site, delay(SLOW_SECONDS))
     action = FlappingChaos(link.cluster, site, link.namespace, link.spec, FLAP_SECONDS)
-    limit = measure.recovery_bound_seconds(deployment.traffic) + measure.stale_seconds(deployment.serving[site])
+    limit = measure.illness_bound_seconds(deployment.traffic, deployment.serving[site])
     gone = DnsNames(deployment, site, leads=False)
     return Drill(
         name=f"{NAME}-flapping",

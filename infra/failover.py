@@ -88,6 +88,8 @@ class SiteChecks:
     """One a store, in the order of the stores' names; healthy while there is no mark."""
     serving: Output[str]
     """Golden and not drained: what the record goes by."""
+    shadow_drains: list[Output[str]]
+    """The same for synthetic users; none without a shadow name."""
     shadow: Output[str] | None
     """The same and not drained for synthetic users; none without a shadow name."""
 
@@ -128,14 +130,20 @@ class Failover(pulumi.ComponentResource):
             for store, url in sorted(site.marks.items())
         ]
         serving = self._all(f"{name}-serving", args, site_name, f"{site_name} serving", [golden, *drains])
-        shadow = None
+        shadow, more = None, []
         if args.shadow_name:
             more = [
                 self._unmarked(f"{name}-shadow-drain-{store}", args, site_name, f"{site_name} shadowed in {store}", url)
                 for store, url in sorted(site.shadow_marks.items())
             ]
             shadow = self._all(f"{name}-shadow", args, site_name, f"{site_name} shadow", [golden, *drains, *more]).id
-        return SiteChecks(golden=golden.id, drains=[check.id for check in drains], serving=serving.id, shadow=shadow)
+        return SiteChecks(
+            golden=golden.id,
+            drains=[check.id for check in drains],
+            serving=serving.id,
+            shadow_drains=[check.id for check in more],
+            shadow=shadow,
+        )
 
     def _golden(self, name: str, args: FailoverArgs, site_name: str, site: Site) -> route53.HealthCheck:
         """A check that is green only while the site's golden request comes back right."""

@@ -154,15 +154,13 @@ class SiteEndpoint(Outputs):
     address: str
     port: int
     weight: int
-    health_check_id: str
-    """The calculated check its record goes by: golden and not drained."""
     golden_check_id: str
     drain_check_ids: list[str]
     """Inverted checks, one for each of `drain_stores`."""
+    shadow_drain_check_ids: list[str]
+    """The same for the mark that keeps only synthetic users away; none without a shadow name."""
     drain_stores: list[str]
     """Sites in whose signal bucket a drain mark of this site counts; one mark is enough."""
-    shadow_check_id: str
-    """The calculated check of its record under the shadow name."""
 
 
 @dataclass(frozen=True, kw_only=True)

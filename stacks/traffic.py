@@ -96,11 +96,10 @@ def declare(stack: contract.StackName, settings: TrafficSettings) -> dict[str, A
                 "address": pools[site].filled("edge_address"),
                 "port": settings.port,
                 "weight": weight,
-                "health_check_id": failover.site_checks[site].serving,
                 "golden_check_id": failover.site_checks[site].golden,
                 "drain_check_ids": failover.site_checks[site].drains,
+                "shadow_drain_check_ids": failover.site_checks[site].shadow_drains,
                 "drain_stores": list(stores[site]),
-                "shadow_check_id": failover.site_checks[site].shadow or "",
             }
             for site, weight in sorted(settings.sites.items())
         },

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks")
+ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks", "trials")
 MAY_IMPORT = {
     "drills": ("drills", "stacks.contract", "serving.client", "signals"),
     "infra": ("infra",),
@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "serving": ("serving",),
     "signals": ("signals", "stacks.contract"),
     "stacks": ("stacks", "infra", "signals"),
+    "trials": ("trials", "drills", "signals", "stacks.contract"),
 }
 """The arrows of the house: a room, and what of ours it may name."""
 
@@ -26,6 +27,7 @@ FOREIGN = {
     "serving": ("pulumi", "pulumi_aws", "pulumi_kubernetes", "moto", "kubernetes"),
     "signals": ("pulumi", "pulumi_aws", "pulumi_kubernetes", "torch", "moto", "kubernetes"),
     "stacks": ("torch", "moto", "boto3", "cryptography"),
+    "trials": ("pulumi", "torch", "moto", "boto3", "kubernetes"),
 }
 """Packages a room has no business with."""
 

@@ -1,6 +1,6 @@
 """Probes: questions about a site, its record in DNS, its pods and the API above them. They change nothing."""
 
-from drills.probes.dns import CheckersSplit, DnsHealth, DnsNames
+from drills.probes.dns import CheckersSplit, DnsHealth, DnsNames, MarkSeen
 from drills.probes.health import GoldenAnswer, Unreachable
 from drills.probes.pods import PodSilent, PodsReady
 from drills.probes.writes import WritesAsked, WritesRefused
@@ -10,6 +10,7 @@ __all__ = [
     "DnsHealth",
     "DnsNames",
     "GoldenAnswer",
+    "MarkSeen",
     "PodSilent",
     "PodsReady",
     "Unreachable",

@@ -64,10 +64,41 @@ class CheckersSplit:
 
 def checkers_that_succeed(deployment: Deployment, site: str) -> tuple[int, int]:
     """How many checkers had a good golden answer at their last try, and how many there are."""
-    traffic = deployment.traffic
-    status = route53(traffic).get_health_check_status(HealthCheckId=traffic.sites[site].golden_check_id)
+    return succeeding(deployment, deployment.traffic.sites[site].golden_check_id)
+
+
+def succeeding(deployment: Deployment, check: str) -> tuple[int, int]:
+    """How many of a check's checkers had a good answer at their last try, and how many there are."""
+    status = route53(deployment.traffic).get_health_check_status(HealthCheckId=check)
     reports = [seen["StatusReport"]["Status"] for seen in status["HealthCheckObservations"]]
     return sum(report.startswith("Success") for report in reports), len(reports)
+
+
+@dataclass(frozen=True)
+class MarkSeen:
+    """The DNS service's checkers find a drain mark of the site where they look for it."""
+
+    deployment: Deployment
+    site: str
+    shadow: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"checkers see a {'shadow ' if self.shadow else ''}drain mark of {self.site}"
+
+    async def ask(self) -> Observation:
+        return await asyncio.to_thread(self._ask)
+
+    def _ask(self) -> Observation:
+        endpoint = self.deployment.traffic.sites[self.site]
+        checks = endpoint.shadow_drain_check_ids if self.shadow else endpoint.drain_check_ids
+        try:
+            # What a checker found is told as it is; only the status of the check is inverted.
+            seen = [succeeding(self.deployment, check) for check in checks]
+        except (BotoCoreError, ClientError) as error:
+            return Observation(self.name, held=False, detail=str(error))
+        detail = "; ".join(f"{good} of {checkers}" for good, checkers in seen)
+        return Observation(self.name, any(good > HEALTHY_SHARE * checkers for good, checkers in seen), detail)
 
 
 @dataclass(frozen=True)

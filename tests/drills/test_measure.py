@@ -26,11 +26,10 @@ def traffic(**changed: object) -> TrafficOutputs:
         address="127.10.0.10",
         port=8080,
         weight=70,
-        health_check_id="h",
         golden_check_id="g",
         drain_check_ids=[],
         drain_stores=[],
-        shadow_check_id="",
+        shadow_drain_check_ids=[],
     )
     declared = {
         "zone_id": "Z",

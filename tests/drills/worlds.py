@@ -39,11 +39,10 @@ def a_deployment(**traffic: Any) -> Deployment:
             address="127.0.0.1",
             port=1,
             weight=weight,
-            health_check_id=site,
             golden_check_id=f"{site}-golden",
             drain_check_ids=[f"{site}-drain"],
             drain_stores=[other],
-            shadow_check_id=f"{site}-shadow",
+            shadow_drain_check_ids=[f"{site}-shadow-drain"],
         )
         for site, weight, other in (("private", 70, "public"), ("public", 30, "private"))
     }

@@ -83,11 +83,10 @@ def traffic(**changes: object) -> TrafficOutputs:
             address=HOST,
             port=8080,
             weight=50,
-            health_check_id=f"calculated-{site}",
             golden_check_id=f"golden-{site}",
             drain_check_ids=[f"drain-{site}"],
             drain_stores=[other for other in SITES if other != site],
-            shadow_check_id=f"shadow-{site}",
+            shadow_drain_check_ids=[],
         )
         for site in SITES
     }

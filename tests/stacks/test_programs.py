@@ -117,13 +117,14 @@ def test_a_sites_mark_counts_in_the_store_of_the_other_site() -> None:
     assert check["resourcePath"] == f"/{exported('storage-public.lab')['signal_bucket']}/drain/private"
     shadow = graph.one("HealthCheck", "traffic-private-shadow-drain-public")
     assert shadow["resourcePath"].endswith("/drain/private.shadow")
-    record = graph.one("Record", "traffic-private")
-    assert record["healthCheckId"] == sites["private"].health_check_id
-    assert graph.one("HealthCheck", "traffic-private-serving")["childHealthchecks"] == [
-        sites["private"].golden_check_id,
-        *sites["private"].drain_check_ids,
-    ]
-    assert graph.one("Record", "traffic-private-shadow")["healthCheckId"] == sites["private"].shadow_check_id
+    live = [sites["private"].golden_check_id, *sites["private"].drain_check_ids]
+    synthetic = [*live, *sites["private"].shadow_drain_check_ids]
+    assert len(synthetic) == 3
+    assert graph.one("HealthCheck", "traffic-private-serving")["childHealthchecks"] == live
+    assert graph.one("HealthCheck", "traffic-private-shadow")["childHealthchecks"] == synthetic
+    by_record = [graph.one("Record", name)["healthCheckId"] for name in ("traffic-private", "traffic-private-shadow")]
+    assert len(set(by_record)) == 2
+    assert not set(by_record) & set(synthetic), "records go by the calculated checks"
 
 
 def test_with_one_signal_store_its_own_site_is_drained_there_too() -> None:
@@ -135,7 +136,7 @@ def test_with_one_signal_store_its_own_site_is_drained_there_too() -> None:
 def test_without_a_shadow_name_there_is_no_second_name_and_no_check_of_it() -> None:
     graph = program("traffic.lab", shadow_name="")
     assert graph.result["shadow_name"] == ""
-    assert {site["shadow_check_id"] for site in graph.result["sites"].values()} == {""}
+    assert [site["shadow_drain_check_ids"] for site in graph.result["sites"].values()] == [[], []]
     assert not [name for name in graph.of("Record") if "shadow" in name]
 
 
