@@ -28,8 +28,9 @@ $(INSTALLED): pyproject.toml requirements.lock
 rehearse: $(INSTALLED)
 	$(BIN)/tandem rehearse --data $(DATA)
 
+# Two processes: most of the lab's tests wait for a lab, and the others need not wait for them.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not live and not pulumi' $(ARGS)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,10 +17,21 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+from urllib3.exceptions import HTTPError
 
+from drills.drill import DrillError, completed
 from stacks.contract import Deployment, SiteEndpoint, TrafficOutputs
 
 API_TIMEOUT_SECONDS = 5.0
+CALL_SECONDS: Final = 2 * API_TIMEOUT_SECONDS
+"""One call to an API with everything around it: the credentials asked for, and the answer."""
+API_ERRORS: Final = (ApiException, HTTPError, OSError, ConfigException)
+"""What a call to a Kubernetes API raises."""
+NOT_FOUND: Final = 404
+COMPONENT: Final = "app.kubernetes.io/name"
+"""Label that says which part of the service an object is."""
 SERVICE_HOST: Final = "KUBERNETES_SERVICE_HOST"
 SERVICE_PORT: Final = "KUBERNETES_SERVICE_PORT"
 ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -33,6 +48,7 @@ class Cluster:
         """From outside, with a kubeconfig in JSON."""
         settings = _settings()
         config.load_kube_config_from_dict(json.loads(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]  # their stubs
+        _prompt(settings)
         return cls(client.ApiClient(settings))
 
     @classmethod
@@ -49,6 +65,7 @@ class Cluster:
             return cls.of(json.dumps(content))
         settings = _settings()
         config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # their stubs
+        _prompt(settings)
         return cls(client.ApiClient(settings))
 
     @cached_property
@@ -72,6 +89,11 @@ class Cluster:
         return client.NetworkingV1Api(self.api)
 
     @cached_property
+    def authorization(self) -> Any:
+        """The `authorization.k8s.io/v1` API."""
+        return client.AuthorizationV1Api(self.api)
+
+    @cached_property
     def custom(self) -> Any:
         """Custom resources."""
         return client.CustomObjectsApi(self.api)
@@ -84,10 +106,51 @@ def _settings() -> client.Configuration:
     return settings
 
 
+def _prompt(settings: client.Configuration) -> None:
+    """Credentials that come late are not used: nobody waits any more for the answer to what they would sign."""
+    hook: Any = settings.refresh_api_key_hook
+    if hook is None:
+        return
+
+    def refresh(given: client.Configuration) -> None:
+        began = time.monotonic()
+        hook(given)
+        given.refresh_api_key_hook = refresh  # type: ignore[assignment]  # theirs has put itself in its place
+        if time.monotonic() - began > API_TIMEOUT_SECONDS:
+            raise ConfigException(f"the kubeconfig's credentials took more than {API_TIMEOUT_SECONDS:g} s")
+
+    settings.refresh_api_key_hook = refresh  # type: ignore[assignment]  # their stubs: None for ever
+
+
 def cluster(deployment: Deployment, site: str) -> Cluster:
-    """A site's cluster, through the kubeconfig its pool stack exports."""
-    with _making_clients:
-        return _cluster(deployment.pool[site].kubeconfig)
+    """A site's cluster, through the kubeconfig its pool stack exports. Raises DrillError: not usable, or too late."""
+    began = time.monotonic()
+    try:
+        with _making_clients:
+            made = _cluster(deployment.pool[site].kubeconfig)
+    except ConfigException as error:
+        raise DrillError(
+            f"{site}: its kubeconfig cannot be used: {error}; bring the site up again: tandem up"
+        ) from error
+    if time.monotonic() - began > API_TIMEOUT_SECONDS:
+        raise DrillError(
+            f"{site}: the credentials of its kubeconfig took over {API_TIMEOUT_SECONDS:g} s; run its plugin by hand"
+        )
+    return made
+
+
+async def answered(call: Callable[[], Any], threads: Executor, seconds: float = CALL_SECONDS) -> Any:
+    """The answer of a call that blocks, waited for to its end or its deadline even when cancelled.
+
+    Raises TimeoutError. A thread whose credentials' plugin hangs lingers then, also beyond the end of the program;
+    what it gets too late is not sent.
+    """
+
+    async def within() -> Any:
+        async with asyncio.timeout(seconds):
+            return await asyncio.get_running_loop().run_in_executor(threads, call)
+
+    return await completed(asyncio.ensure_future(within()))
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drills.drill import Level, NotRun, Probe
-from drills.probes import DnsHealth, DnsNames, GoldenAnswer, PodsReady
+from drills.probes import DnsHealth, DnsNames, GoldenAnswer, NothingShed, PodsReady
 from stacks.contract import Deployment
 
 EVERY_LEVEL = frozenset(Level)
@@ -47,5 +47,6 @@ def steady(deployment: Deployment, *, shadow: bool = False) -> list[Probe]:
 
 
 def survivors(deployment: Deployment, site: str) -> Sequence[Probe]:
-    """The golden answers of the other sites: while one is broken, the others may not be."""
-    return [GoldenAnswer(deployment, other) for other in sorted(deployment.traffic.sites) if other != site]
+    """What has to hold of the other sites while one is broken: right golden answers, and nobody turned away."""
+    others = [other for other in sorted(deployment.traffic.sites) if other != site]
+    return [probe for other in others for probe in (GoldenAnswer(deployment, other), NothingShed(deployment, other))]

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from drills import catalogue, dry_run, report, session
+from drills.choice import check_site
 from drills.drill import DrillError, Level, NotRun, Verdict
 from drills.evidence import Evidence
 from drills.guard import refusals
@@ -59,7 +60,10 @@ def run(
     ] = False,
     json_output: Json = False,
 ) -> None:
-    """Exit 0: held. 1: deviated. 2: not run, nothing was proved. 3: aborted; the journal says what is left changed."""
+    """Disturb a site under load, put everything back, and hold what users saw against the drill's claim.
+
+    Exit 0: held. 1: deviated. 2: not run, nothing was proved. 3: aborted; the journal says what is left changed.
+    """
     console = _console()
     chosen = {} if seed is None else {"seed": seed}
     try:
@@ -130,6 +134,7 @@ def arm(
     name: Name,
     env: Env,
     fault: Annotated[str, typer.Option(help="For switchover.")] = "",
+    site: Annotated[str, typer.Option(help="The site it may disturb.")] = "private",
     level: Annotated[Level, typer.Option(help="Whom the drill may touch.")] = Level.SHADOW,
     minutes: Annotated[int, typer.Option(help="How long the token is good for.")] = 30,
     outputs: OutputsFile = None,
@@ -138,18 +143,23 @@ def arm(
     console = _console()
     try:
         deployment = session.read_deployment(env, outputs)
+        check_site(deployment, site)
         armed = arming.arm(
             stores_of(deployment.storage),
             env=env,
             level=level,
             drill=catalogue.title(name, fault),
+            site=site,
             minutes=minutes,
             who=arming.person(),
         )
     except (NotRun, SignalError) as error:
         raise _fail(error, console) from error
     typer.echo(armed.token)
-    console.print(f"{armed.drill} at level {armed.level} in {armed.env} is armed by {armed.who} until {armed.until}")
+    console.print(
+        f"{armed.drill} of {armed.site} at level {armed.level} in {armed.env}"
+        f" is armed by {armed.who} until {armed.until}"
+    )
     if level is Level.LIVE:
         console.print(f"a second person has to agree: tandem drill approve {armed.token} --env {env}")
 
@@ -166,7 +176,8 @@ def approve(
     except (NotRun, SignalError) as error:
         raise _fail(error, console) from error
     console.print(
-        f"{approved.drill} at level {approved.level}, armed by {approved.who}: approved by {approved.approved_by}"
+        f"{approved.drill} of {approved.site} at level {approved.level}, armed by {approved.who}:"
+        f" approved by {approved.approved_by}"
     )
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, runtime_checkable
 
@@ -207,8 +207,6 @@ class Drill:
     """Whether the load asks the shadow name."""
     avoid_nodes: Sequence[str] = ()
     """Nodes the undo must not stand on."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """What was chosen, for the journal."""
 
     @property
     def actions(self) -> list[Action]:

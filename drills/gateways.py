@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
 
-from drills.access import API_TIMEOUT_SECONDS, cluster
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, COMPONENT, cluster
 from drills.drill import DrillError
 from stacks.contract import Deployment
 
-COMPONENT: Final = "app.kubernetes.io/name"
 METRICS_PATH: Final = "metrics"
 WINDOW_SECONDS: Final = 2.0
 QUIET_SECONDS: Final = 2.0
@@ -73,15 +71,17 @@ class Flow:
 def read(deployment: Deployment, site: str) -> Reading:
     """Counters of every gateway that runs. Raises SilentGatewaysError when a ready one does not answer."""
     serving = deployment.serving[site]
-    core = cluster(deployment, site).core
     try:
+        core = cluster(deployment, site).core
         found = core.list_namespaced_pod(
             serving.namespace,
             label_selector=f"{COMPONENT}={serving.gateway_deployment}",
             _request_timeout=API_TIMEOUT_SECONDS,
         )
-    except (ApiException, HTTPError) as error:
+    except API_ERRORS as error:
         raise SilentGatewaysError(f"pods of {site}: {_why(error)}") from error
+    except DrillError as error:
+        raise SilentGatewaysError(f"pods of {error}") from error
     pods: dict[str, dict[str, float]] = {}
     silent = []
     for pod in found.items:
@@ -93,7 +93,7 @@ def read(deployment: Deployment, site: str) -> Reading:
                 name, serving.namespace, METRICS_PATH, _request_timeout=API_TIMEOUT_SECONDS, _preload_content=False
             )
             pods[pod.metadata.name] = counters(answer.data.decode())
-        except (ApiException, HTTPError) as error:
+        except API_ERRORS as error:
             if _ready(pod):
                 raise SilentGatewaysError(f"gateway {pod.metadata.name} of {site}: {_why(error)}") from error
             silent.append(pod.metadata.name)
@@ -183,7 +183,7 @@ class Traffic:
         return f"{self._before.connections} connections, last request {since:.1f} s ago"
 
 
-def _why(error: ApiException | HTTPError) -> str:
+def _why(error: Exception) -> str:
     """An API's refusal or silence in one line."""
     return f"{error.status} {error.reason}" if isinstance(error, ApiException) else f"{type(error).__name__}"
 

@@ -1,32 +1,28 @@
 """Whether a drill may run: asked before anything is touched, and answered with the reasons.
 
 Every environment: the outputs are of the environment that was named, the clusters say so too, the level fits the
-drill, and the other sites are well and big enough. Outside the lab also: armed by a token that has not expired; for
-level live a second person's word, error budget left, and a drain drill that was held not long ago.
+drill, no other site is drained, and the others are big enough. Outside the lab also: armed by a token that has not
+expired; for level live a second person's word, error budget left, and a drain drill that was held not long ago.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
-
-from drills.access import API_TIMEOUT_SECONDS, cluster
-from drills.drill import Drill, Level, Observation, Verdict
-from signals import SignalError
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, cluster
+from drills.drill import Drill, DrillError, Level, Observation, Verdict
+from drills.journal import read_journals
+from signals import SignalError, marks
 from signals.arming import Armed, read
 from signals.store import stores_of
-from stacks.contract import Deployment
+from stacks.contract import ENVIRONMENT_LABEL, Deployment
 
 LAB: Final = "lab"
-ENVIRONMENT_LABEL: Final = "tandem.io/environment"
 FRESH: Final = timedelta(days=7)
 """A drain drill older than this proves nothing about today."""
 REHEARSED: Final = "drain"
@@ -54,6 +50,8 @@ class Guard:
 
     deployment: Deployment
     drill: Drill
+    site: str
+    """The one that is disturbed."""
     level: Level
     rules: Rules
     folder: Path
@@ -70,6 +68,7 @@ class Guard:
         found = [self._level(), await asyncio.to_thread(self._environment)]
         if self.level is Level.OBSERVE:
             return found
+        found.append(await asyncio.to_thread(self._undrained))
         if self.headroom is not None:
             found.append(await self.headroom())
         if not self.rules.armed:
@@ -97,7 +96,7 @@ class Guard:
                 namespace = cluster(self.deployment, site).core.read_namespace(
                     platform.namespace, _request_timeout=API_TIMEOUT_SECONDS
                 )
-            except (ApiException, HTTPError, OSError) as error:
+            except (*API_ERRORS, DrillError) as error:
                 return Observation(name, held=False, detail=f"{site}: {type(error).__name__} {error}"[:300])
             said = (namespace.metadata.labels or {}).get(ENVIRONMENT_LABEL)
             if said != env:
@@ -105,12 +104,32 @@ class Guard:
                 return Observation(name, held=False, detail=detail)
         return Observation(name, held=True, detail=env)
 
+    def _undrained(self) -> Observation:
+        """A store that cannot be asked may hold a mark: then it is not known."""
+        name = "no other site is drained"
+        kinds = (False, True) if self.level is Level.SHADOW else (False,)
+        others = sorted(set(self.deployment.traffic.sites) - {self.site})
+        for other in others:
+            try:
+                found = [each for shadow in kinds for each in marks.read(self.deployment, other, shadow=shadow)]
+            except SignalError as error:
+                return Observation(name, held=False, detail=f"{other}: {error}")
+            for each in marks.counting(found):
+                who = each.mark.who if each.mark else "unknown"
+                detail = f"{other} is, by a mark of {who} in the store of {each.store}: tandem site restore {other}"
+                return Observation(name, held=False, detail=detail)
+            for each in marks.unknown(found):
+                if each.counts:
+                    detail = f"not known of {other}: the store of {each.store}: {each.error}"
+                    return Observation(name, held=False, detail=detail)
+        return Observation(name, held=True, detail=f"no mark of {', '.join(others) or 'any'}")
+
     def _armed(self) -> Armed | str:
         """The token, or why there is none."""
         if not self.token:
             return (
                 f"no token for {self.drill.name};"
-                f" arm it first: tandem drill arm --env {self.deployment.env} --level {self.level}"
+                f" arm it first: tandem drill arm --env {self.deployment.env} --site {self.site} --level {self.level}"
             )
         try:
             return read(stores_of(self.deployment.storage), self.token)
@@ -121,9 +140,9 @@ class Guard:
         name = "armed"
         if isinstance(armed, str):
             return Observation(name, held=False, detail=armed)
-        wanted = (self.deployment.env, str(self.level), self.drill.name)
-        if (armed.env, armed.level, armed.drill) != wanted:
-            detail = f"token {armed.token} is for {armed.drill} at level {armed.level} in {armed.env}"
+        wanted = (self.deployment.env, str(self.level), self.drill.name, self.site)
+        if (armed.env, armed.level, armed.drill, armed.site) != wanted:
+            detail = f"token {armed.token} is for {armed.drill} of {armed.site} at level {armed.level} in {armed.env}"
             return Observation(name, held=False, detail=detail)
         return Observation(name, held=not armed.expired(now), detail=f"by {armed.who} until {armed.until}")
 
@@ -136,19 +155,28 @@ class Guard:
 
     def _rehearsed(self, now: datetime) -> Observation:
         name = f"a {REHEARSED} drill was held in the last {FRESH.days} days"
-        newest = newest_held(self.folder, REHEARSED)
+        newest = newest_held(self.folder, REHEARSED, self.deployment)
         if newest is None:
-            return Observation(name, held=False, detail=f"no journal in {self.folder}: run it first")
+            return Observation(name, held=False, detail=f"no journal of this zone in {self.folder}: run it first")
         return Observation(name, held=now - newest <= FRESH, detail=newest.isoformat(timespec="minutes"))
 
 
-def newest_held(folder: Path, name: str) -> datetime | None:
-    """When a drill of that name was last held here."""
-    found = [
-        datetime.fromisoformat(content["ended"])
-        for content in (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json"))
-        if content.get("drill") == name and content.get("status") == Verdict.HELD
-    ]
+def newest_held(folder: Path, name: str, deployment: Deployment) -> datetime | None:
+    """When a drill of that name was last held in this deployment, at a level that touches somebody."""
+    found = []
+    for _, content in read_journals(folder):
+        settings = content.get("settings")
+        asked = (content.get("drill"), content.get("env"), content.get("zone"), content.get("status"))
+        if asked != (name, deployment.env, deployment.traffic.zone_id, Verdict.HELD) or not isinstance(settings, dict):
+            continue
+        if settings.get("level") not in (Level.SHADOW, Level.LIVE):
+            continue
+        try:
+            ended = datetime.fromisoformat(content["ended"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if ended.tzinfo is not None:
+            found.append(ended)
     return max(found, default=None)
 
 

@@ -47,14 +47,23 @@ class Share:
         return f"{self.site} would carry {self.requests_per_second:.1f}/s of {USABLE_SHARE:.0%} of {capacity}{shedding}"
 
 
-def shares(deployment: Deployment, receivers: Sequence[str], flows: Mapping[str, Flow]) -> list[Share]:
-    """What each receiver would carry if it and the other receivers had all that is carried now, divided by weight."""
-    demand = sum(each.requests_per_second for each in flows.values())
+def shares(
+    deployment: Deployment, receivers: Sequence[str], flows: Mapping[str, Flow], extra_per_second: float = 0.0
+) -> list[Share]:
+    """What each receiver would carry if it and the other receivers had all that is carried now, divided by weight.
+
+    `extra_per_second` comes on top. Where nothing was ever asked, an answer to it takes as long as is promised.
+    """
+    carried = sum(each.requests_per_second for each in flows.values())
+    demand = carried + extra_per_second
     weights = {each: deployment.traffic.sites[each].weight for each in receivers}
     if not any(weights.values()):
         # DNS gives sites of weight 0 only when no other is well, and then all of them alike.
         weights = dict.fromkeys(receivers, 1)
     slowest = max((each.latency_seconds for each in flows.values() if each.latency_seconds), default=None)
+    if slowest is None and not carried and extra_per_second:
+        # Next to no answer takes longer than that, so the reserve is in it already.
+        slowest = USABLE_SHARE * deployment.traffic.objectives.p99_ms / 1000
     found = []
     for each in receivers:
         latency = flows[each].latency_seconds or slowest
@@ -70,19 +79,23 @@ def shares(deployment: Deployment, receivers: Sequence[str], flows: Mapping[str,
     return found
 
 
-async def measured(deployment: Deployment, site: str, receivers: Sequence[str]) -> list[Share]:
+async def measured(
+    deployment: Deployment, site: str, receivers: Sequence[str], extra_per_second: float = 0.0
+) -> list[Share]:
     """The shares from what all these sites carry now. Raises SilentGatewaysError."""
     sites = [site, *receivers]
     flows = await asyncio.gather(*(gateways.measure(deployment, each) for each in sites))
-    return shares(deployment, receivers, dict(zip(sites, flows, strict=True)))
+    return shares(deployment, receivers, dict(zip(sites, flows, strict=True)), extra_per_second)
 
 
-async def headroom(deployment: Deployment, site: str, receivers: Sequence[str] | None = None) -> Observation:
-    """Whether the others can carry what `site` carries; with the figures."""
+async def headroom(
+    deployment: Deployment, site: str, receivers: Sequence[str] | None = None, extra_per_second: float = 0.0
+) -> Observation:
+    """Whether the others can carry what `site` carries, and a drill's own load on top; with the figures."""
     name = f"the others can carry the load of {site}"
     others = [each for each in sorted(deployment.traffic.sites) if each != site] if receivers is None else receivers
     try:
-        found = await measured(deployment, site, others)
+        found = await measured(deployment, site, others, extra_per_second)
     except SilentGatewaysError as error:
         return Observation(name, held=False, detail=f"it cannot be measured: {error}")
     return Observation(name, bool(found) and all(each.enough for each in found), "; ".join(map(str, found)))

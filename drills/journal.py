@@ -118,12 +118,23 @@ def unfinished(folder: Path, zone: str) -> list[Path]:
     A deployment is known by its DNS zone: a lab that was taken down took with it whatever was changed in it.
     """
     found = []
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT or content["zone"] != zone:
-            continue
-        if content["undo"] and not content["undo"]["done"]:
+    for path, content in read_journals(folder):
+        undo = content.get("undo")
+        if content.get("zone") == zone and isinstance(undo, dict) and not undo.get("done"):
             found.append(path)
+    return found
+
+
+def read_journals(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The folder's journals of this format, oldest first; a file that cannot be read or is none is left out."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get("format") == FORMAT:
+            found.append((path, content))
     return found
 
 

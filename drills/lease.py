@@ -10,26 +10,27 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
 
-from drills.access import API_TIMEOUT_SECONDS, Cluster, cluster
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, NOT_FOUND, Cluster, answered, cluster
 from drills.drill import Action, DrillError, NotRun, Prior, completed
-from drills.lease_job import DRILL_LABEL, job, labels
+from drills.lease_job import DRILL_LABEL, job, labels, why_waiting
 from stacks.contract import Deployment
 
 DOCUMENT: Final = "undo.json"
 RENEWED: Final = "renewed"
 STATE: Final = "state"
+WHY: Final = "why"
+"""Beside the state, where it has failed."""
 RELEASED: Final = "released"
 STAND_SECONDS: Final = 60.0
 RELEASE_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.3
 RENEWALS_PER_LEASE: Final = 5
-NOT_FOUND: Final = 404
 HOPELESS: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 """What a pod may wait for that no wait brings."""
 UNSCHEDULABLE: Final = "Unschedulable"
@@ -37,11 +38,20 @@ UNSCHEDULABLE_SECONDS: Final = 10.0
 """A scheduler that has just lost or got a node changes its mind within this."""
 
 
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def awake_or_not() -> float:
+    """Seconds that also pass while the machine sleeps: a laptop that wakes must not believe in its old lease."""
+    return time.clock_gettime(_CLOCK)
+
+
 class State:
     """What the Job says of itself."""
 
     WAITING: Final = "waiting"
     STANDING: Final = "standing"
+    UNDOING: Final = "undoing"
     UNDONE: Final = "undone"
     """The lease ran out, and everything was put back."""
     CLEAN: Final = "clean"
@@ -77,18 +87,18 @@ class Lease:
     avoid_nodes: Sequence[str] = ()
     told: Callable[[str], None] = lambda _: None
     _count: int = 0
-    _renewed: float = field(default_factory=time.monotonic)
+    _renewed: float = field(default_factory=awake_or_not)
     _over: bool = False
     """The Job stopped waiting, or may have: no renewal brings it back."""
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(4, thread_name_prefix="lease"), repr=False, compare=False
+    )
+    """Of its own: no probe that waits for a dead site keeps a renewal waiting."""
 
     @property
     def name(self) -> str:
         """Name of the Job and of its ConfigMap."""
         return f"drill-{self.drill_id}"
-
-    @property
-    def _cluster(self) -> Cluster:
-        return cluster(self.deployment, self.site)
 
     @property
     def _namespace(self) -> str:
@@ -97,17 +107,22 @@ class Lease:
     @property
     def lost(self) -> bool:
         """Whether the Job must have undone everything by now; it stays so."""
-        self._over = self._over or time.monotonic() - self._renewed > self.seconds
+        self._over = self._over or self.left_seconds < 0
         return self._over
+
+    @property
+    def left_seconds(self) -> float:
+        """Until the Job may begin to undo."""
+        return self.seconds - (awake_or_not() - self._renewed)
 
     async def stand(self, undos: Sequence[Undo]) -> None:
         """Put the Job up and see it running. Raises NotRun when it does not come up; nothing is left then."""
         document = {"seconds": self.seconds, "undo": [undo.document() for undo in undos]}
         try:
-            await self._ask(self._cluster.core.create_namespaced_config_map, self._namespace, self._map(document))
-            await self._ask(self._cluster.batch.create_namespaced_job, self._namespace, self._job())
+            await self._ask(lambda api: api.core.create_namespaced_config_map, self._namespace, self._map(document))
+            await self._ask(lambda api: api.batch.create_namespaced_job, self._namespace, self._job())
             await self._stands_up()
-            self._renewed = time.monotonic()
+            self._renewed = awake_or_not()
             await self.renew()
         except DrillError as error:
             await self.remove()
@@ -117,9 +132,11 @@ class Lease:
             raise
 
     async def _stands_up(self) -> None:
-        """Wait until the Job says so and runs. Raises DrillError: out of time, or nothing to wait for."""
+        """Wait until the Job says so and runs. Raises DrillError: it cannot undo, is out of time, or never comes."""
         began, unschedulable = time.monotonic(), None
-        while await self._state() != State.STANDING or not await self._running():
+        while (state := (said := await self._said()).get(STATE)) != State.STANDING or not await self._running():
+            if state in State.ENDED:
+                raise DrillError(f"{state}: {said.get(WHY) or 'without a reason'}")
             now, (reason, detail) = time.monotonic(), await self._waiting()
             unschedulable = None if reason != UNSCHEDULABLE else unschedulable or now
             if reason in HOPELESS or (unschedulable and now - unschedulable >= UNSCHEDULABLE_SECONDS):
@@ -139,13 +156,13 @@ class Lease:
 
     async def renew(self) -> None:
         """Keep the Job waiting for another term. Raises DrillError when it waits no more."""
-        sent = time.monotonic()
+        sent = awake_or_not()
         self._count += 1
         state = ((await self._patch({RENEWED: str(self._count)})).data or {}).get(STATE)
         if state != State.STANDING or self.lost:
             self._over = True
             raise DrillError(f"too late: the undo there is {state or 'silent'}")
-        self._renewed = sent
+        self._renewed = max(self._renewed, sent)
 
     async def release(self) -> str:
         """Tell the Job that all was put back; the state it ends in after its own look, with what it logged told.
@@ -176,12 +193,10 @@ class Lease:
 
     async def log(self) -> str:
         """What the Job has said."""
-        listing = self._cluster.core.list_namespaced_pod
         try:
-            pods = await self._ask(listing, self._namespace, label_selector=f"{DRILL_LABEL}={self.drill_id}")
             logs = [
-                str(await self._ask(self._cluster.core.read_namespaced_pod_log, pod.metadata.name, self._namespace))
-                for pod in pods.items
+                str(await self._ask(lambda api: api.core.read_namespaced_pod_log, pod.metadata.name, self._namespace))
+                for pod in await self._pods()
             ]
         except DrillError as error:
             return f"no log: {error}"
@@ -189,7 +204,10 @@ class Lease:
 
     async def remove(self) -> None:
         """Take Job and ConfigMap away; harmless when they are not there."""
-        deletes = (self._cluster.batch.delete_namespaced_job, self._cluster.core.delete_namespaced_config_map)
+        deletes: tuple[Callable[[Cluster], Any], ...] = (
+            lambda api: api.batch.delete_namespaced_job,
+            lambda api: api.core.delete_namespaced_config_map,
+        )
         for delete in deletes:
             try:
                 await self._ask(delete, self.name, self._namespace, propagation_policy="Background")
@@ -220,46 +238,43 @@ class Lease:
 
     async def document(self) -> dict[str, Any]:
         """What it has to undo: `seconds` and `undo`, as `stand` wrote it."""
-        read = self._cluster.core.read_namespaced_config_map
-        found = await self._ask(read, self.name, self._namespace)
-        document: dict[str, Any] = json.loads(found.data[DOCUMENT])
+        document: dict[str, Any] = json.loads((await self._said())[DOCUMENT])
         return document
 
     async def _state(self) -> str:
-        read = self._cluster.core.read_namespaced_config_map
-        found = await self._ask(read, self.name, self._namespace)
-        return str((found.data or {}).get(STATE, ""))
+        return (await self._said()).get(STATE, "")
+
+    async def _said(self) -> dict[str, str]:
+        found = await self._ask(lambda api: api.core.read_namespaced_config_map, self.name, self._namespace)
+        return dict(found.data or {})
 
     async def _running(self) -> bool:
-        job = await self._ask(self._cluster.batch.read_namespaced_job, self.name, self._namespace)
+        job = await self._ask(lambda api: api.batch.read_namespaced_job, self.name, self._namespace)
         return bool(job.status and job.status.active)
 
     async def _waiting(self) -> tuple[str, str]:
-        """The reason why the Job's pod does not run, in Kubernetes' word where it has one, and the detail."""
-        listing = self._cluster.core.list_namespaced_pod
-        pods = await self._ask(listing, self._namespace, label_selector=f"{DRILL_LABEL}={self.drill_id}")
-        for pod in pods.items:
-            name = pod.metadata.name
-            for status in pod.status.container_statuses or ():
-                waiting = status.state.waiting if status.state else None
-                if waiting is not None:
-                    return str(waiting.reason), f"pod {name} waits: {waiting.message or 'no message'}"
-            for condition in pod.status.conditions or ():
-                if condition.status == "False" and condition.message:
-                    return str(condition.reason or ""), f"pod {name} is {pod.status.phase}: {condition.message}"
-            return "", f"pod {name} is {pod.status.phase}"
-        return "", "its Job has made no pod"
+        return why_waiting(await self._pods())
+
+    async def _pods(self) -> Sequence[Any]:
+        label = f"{DRILL_LABEL}={self.drill_id}"
+        found = await self._ask(lambda api: api.core.list_namespaced_pod, self._namespace, label_selector=label)
+        pods: Sequence[Any] = found.items
+        return pods
 
     async def _patch(self, data: dict[str, str]) -> Any:
-        patch = self._cluster.core.patch_namespaced_config_map
-        return await self._ask(patch, self.name, self._namespace, {"data": data})
+        patch = {"data": data}
+        return await self._ask(lambda api: api.core.patch_namespaced_config_map, self.name, self._namespace, patch)
 
-    async def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    async def _ask(self, call: Callable[[Cluster], Any], *arguments: Any, **options: Any) -> Any:
         """The API's answer. What was sent is waited for even when cancelled: nothing is created after its removal."""
-        asked = asyncio.to_thread(call, *arguments, **options, _request_timeout=API_TIMEOUT_SECONDS)
+
+        def ask() -> Any:
+            made = call(cluster(self.deployment, self.site))
+            return made(*arguments, **options, _request_timeout=API_TIMEOUT_SECONDS)
+
         try:
-            return await completed(asyncio.ensure_future(asked))
-        except (ApiException, HTTPError, OSError) as error:
+            return await answered(ask, self._threads)
+        except API_ERRORS as error:
             raise DrillError(f"{self.site}: {type(error).__name__}: {error}"[:400]) from error
 
     def _map(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -275,31 +290,3 @@ class Lease:
 def _absent(error: DrillError) -> bool:
     cause = error.__cause__
     return isinstance(cause, ApiException) and cause.status == NOT_FOUND
-
-
-async def left_behind(deployment: Deployment, site: str) -> list[Lease]:
-    """Leases in a site that no drill has taken away, its host being dead."""
-    api = cluster(deployment, site)
-    namespace = deployment.serving[site].namespace
-    try:
-        found = await asyncio.to_thread(
-            api.core.list_namespaced_config_map,
-            namespace,
-            label_selector=DRILL_LABEL,
-            _request_timeout=API_TIMEOUT_SECONDS,
-        )
-    except (ApiException, HTTPError, OSError) as error:
-        raise NotRun(f"{site}: cannot look for leases that were left behind: {error}") from error
-    try:
-        return [
-            Lease(
-                deployment,
-                site,
-                str(each.metadata.labels[DRILL_LABEL]),
-                float(json.loads(each.data[DOCUMENT])["seconds"]),
-            )
-            for each in found.items
-        ]
-    except (TypeError, KeyError, ValueError) as error:
-        names = ", ".join(each.metadata.name for each in found.items)
-        raise NotRun(f"{site}: a ConfigMap of {names} is no lease ({error!r}); look at it and delete it") from error

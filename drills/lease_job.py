@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from stacks.contract import Deployment
+from drills.access import COMPONENT
+from stacks.contract import STORE_CREDENTIALS, Deployment
 
 DRILL_LABEL: Final = "tandem.io/drill"
-STORE_CREDENTIALS: Final = "store-credentials"
-"""Secret of the namespace with the key to the site's store, where pods have no identity of their own."""
 HARDENED: Final = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -19,7 +18,7 @@ HARDENED: Final = {
 
 def labels(drill_id: str) -> dict[str, str]:
     """Of everything that stands in a site for a drill."""
-    return {"app.kubernetes.io/name": "drill", "app.kubernetes.io/part-of": "tandem", DRILL_LABEL: drill_id}
+    return {COMPONENT: "drill", "app.kubernetes.io/part-of": "tandem", DRILL_LABEL: drill_id}
 
 
 def job(
@@ -58,8 +57,9 @@ def job(
         ],
     }
     if avoid_nodes:
-        elsewhere = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": sorted(avoid_nodes)}
-        terms = {"nodeSelectorTerms": [{"matchExpressions": [elsewhere]}]}
+        # By the node's name, which no label has to repeat; Kubernetes takes one name in each of these.
+        elsewhere = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in sorted(avoid_nodes)]
+        terms = {"nodeSelectorTerms": [{"matchFields": elsewhere}]}
         pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
     return {
         "metadata": {"name": name, "labels": labels(drill_id)},
@@ -69,6 +69,21 @@ def job(
             "template": {"metadata": {"labels": labels(drill_id)}, "spec": pod},
         },
     }
+
+
+def why_waiting(pods: Sequence[Any]) -> tuple[str, str]:
+    """The reason why a Job's pod does not run, in Kubernetes' word where it has one, and the detail."""
+    for pod in pods:
+        name = pod.metadata.name
+        for status in pod.status.container_statuses or ():
+            waiting = status.state.waiting if status.state else None
+            if waiting is not None:
+                return str(waiting.reason), f"pod {name} waits: {waiting.message or 'no message'}"
+        for condition in pod.status.conditions or ():
+            if condition.status == "False" and condition.message:
+                return str(condition.reason or ""), f"pod {name} is {pod.status.phase}: {condition.message}"
+        return "", f"pod {name} is {pod.status.phase}"
+    return "", "its Job has made no pod"
 
 
 def _secret(variable: str, key: str) -> dict[str, Any]:

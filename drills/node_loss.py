@@ -8,7 +8,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from drills import measure, objective
-from drills.access import API_TIMEOUT_SECONDS, cluster
+from drills.access import API_TIMEOUT_SECONDS, COMPONENT, cluster
 from drills.actions.power import PowerOff
 from drills.choice import LIVE_ONLY, Choice, check_site, steady, survivors, well
 from drills.drill import Drill, NotRun, Stage
@@ -16,7 +16,6 @@ from drills.probes import PodSilent
 from stacks.contract import Deployment
 
 NAME: Final = "node-loss"
-COMPONENT: Final = "app.kubernetes.io/name"
 GRACE_SECONDS: Final = 8.0
 """From the verdict on the node until every proxy has heard it and gateways have given up connections to its pods."""
 

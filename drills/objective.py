@@ -60,10 +60,14 @@ def cut_off_noticed(evidence: Evidence) -> Finding:
 
 
 def hurt(evidence: Evidence) -> Finding:
-    """Somebody felt it: without that, nothing was tested."""
+    """Users who asked the disturbed site felt it: without that, nothing was tested."""
     begun = evidence.broken or math.inf
     end = evidence.restored or math.inf
-    bad = [s for s in measure.failures(evidence.samples) if s.finished >= begun and s.intended < end]
+    bad = [
+        s
+        for s in measure.failures(evidence.samples)
+        if s.finished >= begun and s.intended < end and _asked_the_site(evidence, s)
+    ]
     return Finding("requests the fault hurt", str(len(bad)), ">= 1", bool(bad))
 
 
@@ -228,3 +232,11 @@ ALWAYS: Final[Sequence[Objective]] = (*WITHOUT_AVAILABILITY, available)
 
 def _word(held: bool) -> str:
     return "yes" if held else "no"
+
+
+def _asked_the_site(evidence: Evidence, sample: load.Sample) -> bool:
+    """Whether a request went to the disturbed site; a load balancer has more addresses than the one that is known."""
+    sites = evidence.deployment.traffic.sites
+    if not evidence.deployment.pool[evidence.site].edge_dns_name or sample.address is None:
+        return sample.address == sites[evidence.site].address
+    return sample.address not in {endpoint.address for name, endpoint in sites.items() if name != evidence.site}

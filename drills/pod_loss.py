@@ -12,8 +12,6 @@ from drills.probes import DnsNames, PodsReady
 from stacks.contract import Deployment
 
 NAME: Final = "pod-loss"
-GRACE_SECONDS: Final = 3.0
-"""Until every proxy has heard that the pods are gone."""
 REPLACED_SECONDS: Final = 90.0
 
 
@@ -21,7 +19,8 @@ def drill(deployment: Deployment, choice: Choice) -> Drill:
     """The drill for a site."""
     check_site(deployment, choice.site)
     site = choice.site
-    limit = GRACE_SECONDS + deployment.traffic.request_timeout_seconds
+    # A connection that died is noticed at once, and the next one goes to a pod that is left.
+    limit = deployment.traffic.request_timeout_seconds
     return Drill(
         name=NAME,
         claim=f"{site} lost a gateway and a model server and carried on",

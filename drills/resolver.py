@@ -5,7 +5,9 @@ Errors: ResolutionError
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import socket
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +20,8 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
+
+from stacks.contract import TrafficOutputs
 
 TIMEOUT_SECONDS: Final = 1.0
 TRIES: Final = 2
@@ -61,6 +65,63 @@ class Resolver:
             else:
                 return _read(answer, asked)
         raise ResolutionError(f"{asked}: not asked, {self._tries} tries allowed; allow at least 1")
+
+
+class NameServers:
+    """Where fresh answers come from: the declared name server, or else the zone's own, which keep nothing.
+
+    A resolver that caches gives one draw again and again for its time to live.
+    """
+
+    def __init__(self, traffic: TrafficOutputs) -> None:
+        self._traffic = traffic
+        self._asked: list[Resolver] = []
+
+    async def draw(self, name: str, times: int) -> list[Resolution | ResolutionError]:
+        """So many answers asked for at once, the servers taking turns; one that is silent is made up for by the next.
+
+        Raises ResolutionError when there is no server to ask.
+        """
+        if not self._asked:
+            servers = [self._traffic.resolver] if self._traffic.resolver else await _authoritative(self._traffic)
+            self._asked = [Resolver(server) for server in servers]
+        return await asyncio.gather(*(self._one(name, turn) for turn in range(times)))
+
+    async def _one(self, name: str, turn: int) -> Resolution | ResolutionError:
+        said: list[ResolutionError] = []
+        for step in range(len(self._asked)):
+            try:
+                return await self._asked[(turn + step) % len(self._asked)].resolve(name)
+            except ResolutionError as error:
+                said.append(error)
+        return ResolutionError("; ".join(map(str, said)))
+
+
+_addresses_of: Final[dict[str, str]] = {}
+"""Name servers' addresses, asked of the system once."""
+
+
+async def _authoritative(traffic: TrafficOutputs) -> list[str]:
+    """host:port of the zone's name servers that the system knows. Raises ResolutionError when it knows none."""
+    unknown = []
+    for name in traffic.name_servers:
+        if name in _addresses_of:
+            continue
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                name.rstrip("."), DNS_PORT, family=socket.AF_INET, type=socket.SOCK_DGRAM
+            )
+        except OSError as error:
+            unknown.append(f"{name}: {error}")
+        else:
+            _addresses_of[name] = str(found[0][4][0])
+    known = [f"{_addresses_of[name]}:{DNS_PORT}" for name in traffic.name_servers if name in _addresses_of]
+    if not known:
+        raise ResolutionError(
+            f"no name server of {traffic.zone_name} can be found ({'; '.join(unknown) or 'none is exported'});"
+            " repair the system's resolver, or set `resolver` of the traffic stack"
+        )
+    return known
 
 
 class CachedName:

@@ -7,14 +7,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from drills import load, measure
+from drills.changes import Changes, Standing
 from drills.drill import (
     Abort,
-    Action,
     Drill,
-    DrillError,
     NotRun,
     Probe,
     Stage,
@@ -26,46 +25,22 @@ from drills.drill import (
     until_held,
 )
 from drills.evidence import Evidence, Moments, Result
+from drills.figures import measures_of
 from drills.journal import Journal
-from drills.lease import State, Undo
+from drills.lease import Undo
 
 ABORT_LOOK_SECONDS: Final = 2.0
 ABORT_AFTER: Final = 4
 """So many looks in a row: one probe that is late stops no drill."""
 LOOK_SECONDS: Final = 0.5
 FRAME_BITE_SECONDS: Final = 20.0
+GONE_SECONDS: Final = 10.0
+"""For the symptom of the stage before to be gone; before the first there is none to wait for."""
 
 Progress = Callable[[str, Evidence], None]
 """Called with the phase and the evidence so far."""
 Users = Callable[[asyncio.Event, Callable[[load.Sample], None]], Awaitable[load.LoadResult]]
 """Asks until the event is set, handing on every finished request."""
-
-
-class Standing(Protocol):
-    """The undo of one site, however it stands there."""
-
-    site: str
-
-    async def stand(self, undos: Sequence[Undo]) -> None:
-        """Put it up and see it running. Raises NotRun."""
-        ...
-
-    async def keep(self) -> None:
-        """Renew it until cancelled."""
-        ...
-
-    async def release(self) -> str:
-        """Tell it that all was put back; the state it ends in."""
-        ...
-
-    async def remove(self) -> None:
-        """Take it away unused."""
-        ...
-
-    @property
-    def lost(self) -> bool:
-        """Whether it must have undone everything by now."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,50 +70,31 @@ class Course:
     refusal: Callable[[load.LoadResult], str | None]
     """Why a load's own lag makes it no evidence."""
     seed: int = 0
-    _frame: list[Undo] = field(default_factory=list)
-    _staged: list[list[Undo]] = field(default_factory=list)
-    _applied: list[Undo] = field(default_factory=list)
-    _leases: Sequence[Standing] = ()
+    _changes: Changes = field(init=False)
     _aborting: str = ""
+
+    def __post_init__(self) -> None:
+        self._changes = Changes(self.journal, self.leases, self.times.undo_deadline_seconds)
 
     async def run(self) -> Result:
         """To a verdict. Raises NotRun, Abort, or what a defect raises; everything is put back by then."""
         await self._steady("steady state", "steady state before", must=True)
-        self._frame = [Undo(action, await _prior(action)) for action in self.drill.frame]
-        self._staged = [[Undo(a, await _prior(a)) for a in stage.actions] for stage in self.drill.stages]
-        standing: list[Standing] = []
-        kept: list[asyncio.Future[None]] = []
+        await self._changes.prepare(self.drill)
         try:
             self.progress("the undo takes its place in the site", self.evidence)
-            for lease in self.leases:
-                undos = [undo for undo in self._undos if undo.action.site == lease.site]
-                await lease.stand(undos)
-                standing.append(lease)
-                kept.append(asyncio.ensure_future(lease.keep()))
-                self.journal.entry("lease", f"the undo stands in {lease.site}")
-            self.journal.undo_stands([undo.document() for undo in self._undos])
-            result = await self._loaded(standing)
+            await self._changes.secure()
+            result = await self._loaded()
         finally:
-            await completed(asyncio.ensure_future(self._close(standing, kept)))
+            self.evidence.residue = await completed(asyncio.ensure_future(self._changes.close()))
         await self._steady("steady state again", "steady state after", must=False)
         return self._judged(result)
 
-    @property
-    def _undos(self) -> list[Undo]:
-        """Every action once, with its prior state; a relapse is put back as its first attack is."""
-        found: list[Undo] = []
-        for undo in [*self._frame, *(undo for undos in self._staged for undo in undos)]:
-            if undo not in found:
-                found.append(undo)
-        return found
-
-    async def _loaded(self, leases: Sequence[Standing]) -> load.LoadResult:
+    async def _loaded(self) -> load.LoadResult:
         """The stages, under load, while somebody watches what has to hold."""
         stop = asyncio.Event()
         users = asyncio.ensure_future(self.users(stop, self.evidence.add))
         here = asyncio.current_task()
-        watch = asyncio.ensure_future(self._watch_abort(leases, users, here))
-        self._leases = leases
+        watch = asyncio.ensure_future(self._watch_abort(users, here))
         try:
             try:
                 await self._stages(users)
@@ -167,19 +123,21 @@ class Course:
         self._check_load(self.times.warm_seconds + phase)
         self.journal.entry("phase", f"the fault comes {phase:.2f} s into the interval", phase_seconds=round(phase, 3))
         try:
-            await self._apply(self._frame)
+            if self.drill.frame_symptom is not None:
+                await self._not_there_yet(self.drill.frame_symptom, 0.0)
+            await self._changes.apply(self._changes.frame)
             if self.drill.frame_symptom is not None:
                 await self._bite(self.drill.frame_symptom, FRAME_BITE_SECONDS)
             for meter in self.drill.meters:
                 await meter.begin()
-            for stage, undos in zip(self.drill.stages, self._staged, strict=True):
+            for stage, undos in zip(self.drill.stages, self._changes.staged, strict=True):
                 await self._stage(stage, undos)
             if self.drill.frame_symptom is not None:
                 await self._bite(self.drill.frame_symptom, 0.0, "the frame is still there")
             for meter in self.drill.meters:
                 self.evidence.facts |= await meter.end()
         finally:
-            await completed(asyncio.ensure_future(self._put_back(self._frame)))
+            await completed(asyncio.ensure_future(self._changes.put_back(self._changes.frame)))
         await self._pause(self.times.tail_seconds, "watching for a second outage")
 
     def _check_load(self, seconds: float) -> None:
@@ -194,11 +152,12 @@ class Course:
 
     async def _stage(self, stage: Stage, undos: Sequence[Undo]) -> None:
         """Break, prove, watch, put back."""
+        await self._not_there_yet(stage.symptom, GONE_SECONDS if self.evidence.stages else 0.0)
         moments = Moments(stage.name, time.monotonic())
         self.evidence.stages.append(moments)
         beside: list[asyncio.Future[None]] = []
         try:
-            await self._apply(undos)
+            await self._changes.apply(undos)
             beside = [asyncio.ensure_future(a.sustain()) for a in stage.actions if isinstance(a, Sustained)]
             await self._bite(stage.symptom, stage.bite_seconds)
             moments.bitten = time.monotonic()
@@ -216,7 +175,7 @@ class Course:
         finally:
             self.progress("restoring", self.evidence)
             moments.restored = time.monotonic()
-            await completed(asyncio.ensure_future(self._put_back(undos, beside)))
+            await completed(asyncio.ensure_future(self._changes.put_back(undos, beside)))
         if stage.restored:
             observations = await until_held(
                 stage.restored, stage.restore_seconds, seen=lambda _: self.progress("restoring", self.evidence)
@@ -225,6 +184,17 @@ class Course:
             if not failed(observations):
                 moments.well = time.monotonic()
         await self._pause(stage.pause_seconds, "between two stages")
+
+    async def _not_there_yet(self, symptom: Probe, seconds: float) -> None:
+        """The symptom asked before the actions: only what came with them is theirs. Raises NotRun."""
+        end = time.monotonic() + seconds
+        seen = await symptom.ask()
+        while seen.held and time.monotonic() < end:
+            await asyncio.sleep(LOOK_SECONDS)
+            seen = await symptom.ask()
+        self.journal.observed("before the fault", [seen])
+        if seen.held:
+            raise NotRun(f"the symptom was there before anything was done: {seen}")
 
     async def _bite(self, symptom: Probe, seconds: float, moment: str = "the fault bites") -> None:
         seen = await until_held([symptom], seconds, pause_seconds=0.2)
@@ -262,75 +232,12 @@ class Course:
         if moments.breaches:
             self.journal.observed(f"{stage.name}: did not hold", moments.breaches[:20])
 
-    async def _apply(self, undos: Sequence[Undo]) -> None:
-        """Make the changes, each only while the undo stands in every site."""
-        for undo in undos:
-            if lost := [lease.site for lease in self._leases if lease.lost]:
-                raise Abort(f"the undo in {', '.join(lost)} waits no more: nothing is changed without it")
-            self.journal.entry("action", undo.action.name, prior=undo.prior)
-            self._applied.append(undo)
-            await completed(asyncio.ensure_future(undo.action.apply()))
-
-    async def _put_back(self, undos: Sequence[Undo], beside: Sequence[asyncio.Future[None]] = ()) -> None:
-        """Undo what was applied of these, in reverse, once what went on beside it has ended.
-
-        Each is tried until it is done or its deadline passes; one that fails keeps no other back.
-        """
-        await _cancelled(beside)
-        failures: list[str] = []
-        for undo in reversed(undos):
-            if undo not in self._applied:
-                continue
-            if left := await self._undone(undo):
-                failures.append(f"{undo.action.name}: not undone: {'; '.join(left)}")
-                continue
-            self._applied.remove(undo)
-            self.journal.entry("undo", f"undone: {undo.action.name}")
-        if failures:
-            raise DrillError("; ".join(failures))
-
-    async def _undone(self, undo: Undo) -> list[str]:
-        """What is left of one action when it is undone or its deadline passes."""
-        end = time.monotonic() + self.times.undo_deadline_seconds
-        while True:
-            try:
-                await undo.action.undo(undo.prior)
-            except Exception as error:  # noqa: BLE001  a defect in one undo must not keep the others back
-                left = [f"{type(error).__name__}: {error}"]
-            else:
-                left = await _left_of(undo)
-            if not left:
-                return []
-            self.journal.entry("undo", f"not yet: {'; '.join(left)}")
-            if time.monotonic() > end:
-                return left
-            await asyncio.sleep(min(1.0, self.times.undo_deadline_seconds / 10))
-
-    async def _close(self, leases: Sequence[Standing], kept: Sequence[asyncio.Future[None]]) -> None:
-        """Release what stands in the sites; a residue is looked for by both sides."""
-        left = [each for undo in self._undos for each in await _left_of(undo)]
-        await _cancelled(kept)
-        for lease in leases:
-            try:
-                state = await lease.release()
-            except Exception as error:  # noqa: BLE001  the other leases are released all the same
-                left.append(f"the lease in {lease.site} is not released and undoes by itself: {error}")
-                continue
-            self.journal.entry("lease", f"the undo in {lease.site} has ended: {state}")
-            if state != State.CLEAN:
-                left.append(f"the undo in {lease.site} ended {state or 'without a word'}")
-        self.evidence.residue = left
-        if self.journal.content["undo"] is not None and not left:
-            self.journal.undone()
-
-    async def _watch_abort(
-        self, leases: Sequence[Standing], users: asyncio.Future[load.LoadResult], course: asyncio.Task[Any] | None
-    ) -> None:
+    async def _watch_abort(self, users: asyncio.Future[load.LoadResult], course: asyncio.Task[Any] | None) -> None:
         """Cancel the course when what has to hold does not, several looks in a row, or nobody asks any more."""
         bad = 0
         while not self._aborting:
             await asyncio.sleep(ABORT_LOOK_SECONDS)
-            lost = [lease.site for lease in leases if lease.lost]
+            lost = self._changes.lost
             try:
                 observations = await ask_all(self.drill.abort) if self.evidence.stages else []
             except Exception as error:  # noqa: BLE001  a probe's defect: nobody would see what has to hold
@@ -384,74 +291,3 @@ class Course:
         if bad := failed(evidence.after):
             reason += f" ({'; '.join(map(str, bad))})"
         return Result(Verdict.DEVIATED, reason, findings, measures)
-
-
-def measures_of(evidence: Evidence, result: load.LoadResult) -> dict[str, Any]:
-    """Figures for journal and report."""
-    begun = evidence.broken or evidence.started
-    ended = evidence.restored or time.monotonic()
-    samples = evidence.samples
-    stretches = {
-        "before": [s for s in samples if s.finished < begun],
-        "during": [s for s in samples if s.finished >= begun and s.intended < ended],
-        "after": [s for s in samples if s.intended >= ended],
-        "whole": samples,
-    }
-    return {
-        "recovery_seconds": round(evidence.recovery_seconds(), 3) if evidence.stages else None,
-        "recovery_bound_seconds": measure.recovery_bound_seconds(evidence.deployment.traffic),
-        "fault_seconds": round(ended - begun, 3),
-        "stages": [
-            {
-                "name": stage.name,
-                **{
-                    moment: None if value is None else round(value - begun, 3)
-                    for moment, value in (
-                        ("broken", stage.broken),
-                        ("bitten", stage.bitten),
-                        ("effect", stage.effect),
-                        ("restored", stage.restored),
-                        ("well", stage.well),
-                    )
-                },
-            }
-            for stage in evidence.stages
-        ],
-        "digests": {
-            site: {
-                "declared": serving.model_digest,
-                "answered": sorted({s.digest or "" for s in samples if s.site == site and s.outcome == measure.OK}),
-            }
-            for site, serving in sorted(evidence.deployment.serving.items())
-        },
-        **{name: measure.summary(stretch) for name, stretch in stretches.items()},
-        "facts": evidence.facts,
-        "generator_lag": vars(result.lag),
-        "timeline": measure.timeline(samples, begun),
-    }
-
-
-async def _prior(action: Action) -> dict[str, Any]:
-    try:
-        return await action.prepare()
-    except NotRun:
-        raise
-    except DrillError as error:
-        raise NotRun(f"{action.name}: its prior state is not known: {error}") from error
-
-
-async def _left_of(undo: Undo) -> list[str]:
-    """What of an action is still there; what cannot be asked about counts as left."""
-    try:
-        return await undo.action.residue(undo.prior)
-    except DrillError as error:
-        return [str(error)]
-    except Exception as error:  # noqa: BLE001  a defect in asking proves nothing gone
-        return [f"{undo.action.name}: {type(error).__name__}: {error}"]
-
-
-async def _cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel and wait; what they raise meanwhile is nobody's news any more."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

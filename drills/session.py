@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from drills import catalogue, load, settle
 from drills.budget import budget
+from drills.changes import Standing
 from drills.choice import Choice
 from drills.drill import Abort, Drill, DrillError, Level, NotRun, Observation, Verdict
 from drills.evidence import Evidence, Result
@@ -26,7 +27,7 @@ from drills.guard import LAB, Guard, Rules, refusals
 from drills.headroom import headroom
 from drills.journal import Journal
 from drills.lease import Lease
-from drills.run import Course, Progress, Standing, Times, Users
+from drills.run import Course, Progress, Times, Users
 from signals import LockedError, SignalError, SnapshotError, snapshot
 from signals.lock import hold
 from signals.store import stores_of
@@ -37,7 +38,7 @@ RATE_LIMIT: Final = 1000
 """Requests per second one generator can start on time."""
 LEASE_SECONDS: Final = {LAB: 15.0}
 DEFAULT_LEASE_SECONDS: Final = 60.0
-LEASE_LIMITS: Final = (5.0, 300.0)
+LEASE_LIMITS: Final = (15.0, 300.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +145,12 @@ async def plan(request: Request, deployment: Deployment) -> Plan:
     guard = Guard(
         deployment=deployment,
         drill=drill,
+        site=request.site,
         level=request.chosen_level,
         rules=Rules.of(request.env),
         folder=folder_of(request.env),
         token=request.token,
-        headroom=lambda: headroom(deployment, request.site),
+        headroom=lambda: headroom(deployment, request.site, extra_per_second=request.rate_per_second),
         budget=lambda: budget(deployment),
     )
     return Plan(request, deployment, drill, await guard.ask())
@@ -161,6 +163,8 @@ async def observe(planned: Plan) -> list[Observation]:
 
 def execute(request: Request, progress: Progress, say: Callable[[str], None], make: Make | None = None) -> Journal:
     """Run it to its verdict; the closed journal. Raises NotRun when it does not get as far as a journal."""
+    if request.chosen_level is Level.OBSERVE:
+        raise NotRun("level observe asks and touches nothing, so there is nothing to run; choose shadow or live")
     deployment = read_deployment(request.env, request.outputs)
     stores = stores_of(deployment.storage)
     label = f"drill {request.name}{f' {request.fault}' if request.fault else ''}"

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from drills.access import cluster
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, answered, cluster
 from drills.actions import again
+from drills.actions.on_cluster import THREADS
 from drills.drill import Action, DrillError, NotRun, Prior, Verdict
 from drills.journal import OPEN, unfinished, write_json
-from drills.lease import Lease, State, left_behind
+from drills.lease import DOCUMENT, Lease, State
+from drills.lease_job import DRILL_LABEL
 from drills.undo import put_back
 from stacks.contract import Deployment
 
@@ -19,6 +21,33 @@ MARGIN_SECONDS = 60.0
 """For a lease's own undo, beyond the time it waits."""
 
 Say = Callable[[str], None]
+
+
+async def left_behind(deployment: Deployment, site: str) -> list[Lease]:
+    """Leases in a site that no drill has taken away, its host being dead."""
+    namespace = deployment.serving[site].namespace
+
+    def ask() -> Any:
+        listing = cluster(deployment, site).core.list_namespaced_config_map
+        return listing(namespace, label_selector=DRILL_LABEL, _request_timeout=API_TIMEOUT_SECONDS)
+
+    try:
+        found = await answered(ask, THREADS)
+    except (*API_ERRORS, DrillError) as error:
+        raise NotRun(f"{site}: cannot look for leases that were left behind: {error}") from error
+    try:
+        return [
+            Lease(
+                deployment,
+                site,
+                str(each.metadata.labels[DRILL_LABEL]),
+                float(json.loads(each.data[DOCUMENT])["seconds"]),
+            )
+            for each in found.items
+        ]
+    except (TypeError, KeyError, ValueError) as error:
+        names = ", ".join(each.metadata.name for each in found.items)
+        raise NotRun(f"{site}: a ConfigMap of {names} is no lease ({error!r}); look at it and delete it") from error
 
 
 async def leases(deployment: Deployment, say: Say, *, undo: bool) -> None:

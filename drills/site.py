@@ -28,6 +28,8 @@ CONNECTIONS_SECONDS: Final = 40.0
 PATIENCE_SECONDS: Final = 300.0
 """How long a site may take to be well for its hold-down without a break."""
 PAUSE_SECONDS: Final = 0.5
+YIELD_SECONDS: Final = 10.0
+"""For a drain of another site that began at the same time to give way."""
 
 Say = Callable[[str], None]
 
@@ -97,6 +99,7 @@ async def drain(
             f"no store that counts for {site} took the mark: DNS still leads users there;"
             f" it may stand in {', '.join(course.stores) or 'none'}: `tandem site restore {site}` removes it"
         )
+    await _leave_one(deployment, course, say)
     say(f"marked in {', '.join(course.stores)}; waiting until DNS leads nobody to {site}")
     try:
         await _emptied(deployment, course, marked, connections_seconds, say)
@@ -132,6 +135,33 @@ async def _admit(deployment: Deployment, course: Course, *, force: bool, say: Sa
     say(f"headroom: {room.detail}")
     if not room.held and not force:
         raise RefusedError(f"the others have no headroom: {room.detail}; wait, add capacity, or take --force")
+
+
+async def _leave_one(deployment: Deployment, course: Course, say: Say) -> None:
+    """Look again once the mark stands: another may have been drained meanwhile, and both together empty everything.
+
+    Both may see each other. The one whose name comes later gives way at once, the other one waits for that and gives
+    way itself when it does not come. Raises RefusedError; the mark is taken back then.
+    """
+    site, end = course.site, time.monotonic() + YIELD_SECONDS
+    while True:
+        receivers, troubles = await _others(deployment, site, shadow=course.shadow)
+        drained = [each.removesuffix(f" {_DRAINED}") for each in troubles if each.endswith(_DRAINED)]
+        if receivers or not drained:
+            return
+        if min(drained) < site or time.monotonic() > end:
+            break
+        say(f"{', '.join(drained)} was drained at the same time; waiting for that to give way")
+        await asyncio.sleep(PAUSE_SECONDS)
+    unmark = asyncio.to_thread(marks.unmark, deployment, site, shadow=course.shadow)
+    left = marks.unknown(await completed(asyncio.ensure_future(unmark)))
+    said = f"{', '.join(drained)} was drained at the same time, and {site} would be the last: {'; '.join(troubles)}"
+    if left:
+        raise UnfinishedError(
+            f"{said}; its mark may be left in {', '.join(each.store for each in left)}:"
+            f" `tandem site restore {site}` removes it"
+        )
+    raise RefusedError(f"{said}; its mark is taken back: restore {drained[0]} first")
 
 
 _DRAINED: Final = "is drained itself"

@@ -80,7 +80,7 @@ def down(deployment: Deployment, site: str) -> Drill:
 
 
 def blackhole(deployment: Deployment, site: str) -> Drill:
-    """Nothing anybody sends reaches the site, and nobody is told."""
+    """Nothing anybody sends anew reaches the site, and nobody is told; open connections end as the network has it."""
     return _lost(
         deployment,
         site,

@@ -31,6 +31,8 @@ from infra import checks, naming, pod
 
 NAME: Final = "gateway"
 LIVE_PATH: Final = "/livez"
+READY_PATH: Final = "/readyz"
+"""Not what the DNS service asks: a hold-down there must not leave the site without a single pod to answer."""
 GRACE_SECONDS: Final = 20
 
 
@@ -65,7 +67,6 @@ class GatewayArgs:
     edge_port: int
     edge: VirtualAddress | TargetGroup
     triton_service: str
-    health_path: str
     health_token: str
     drain_url: Input[str]
     """The mark that empties this site; while it is there, clients are asked to come back over a new connection."""
@@ -119,7 +120,12 @@ class Gateway(pulumi.ComponentResource):
         )
         deployment = Deployment(
             f"{name}-deployment",
-            metadata=metadata,
+            metadata=ObjectMetaArgs(
+                name=NAME,
+                namespace=args.namespace,
+                labels=naming.labels(args.site, NAME),
+                annotations=naming.declared_wins(),
+            ),
             spec=DeploymentSpecArgs(
                 replicas=args.replicas,
                 selector=selector,
@@ -234,7 +240,7 @@ class Gateway(pulumi.ComponentResource):
             resources=pod.resources(args.cpu, args.memory),
             security_context=pod.hardened(),
             startup_probe=pod.probe(LIVE_PATH, "http", period_seconds=1, failures=120),
-            readiness_probe=pod.probe(args.health_path, "http", period_seconds=2, failures=2),
+            readiness_probe=pod.probe(READY_PATH, "http", period_seconds=2, failures=2),
             # Never the golden result: restarting a gateway heals no model.
             liveness_probe=pod.probe(LIVE_PATH, "http", period_seconds=10, failures=3),
             lifecycle=pod.stop_late(),

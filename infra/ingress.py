@@ -71,7 +71,12 @@ class Ingress(pulumi.ComponentResource):
         """These pods are reached by these rules."""
         return NetworkPolicy(
             name,
-            metadata=ObjectMetaArgs(name=called, namespace=args.namespace, labels=naming.labels(args.site, called)),
+            metadata=ObjectMetaArgs(
+                name=called,
+                namespace=args.namespace,
+                labels=naming.labels(args.site, called),
+                annotations=naming.declared_wins(),
+            ),
             spec=NetworkPolicySpecArgs(pod_selector=pods, policy_types=["Ingress"], ingress=rules),
             opts=ResourceOptions(parent=self),
         )

@@ -39,3 +39,12 @@ def tags(site: str, role: str | None = None) -> dict[str, str]:
 def site_host(site: str, service: str) -> str:
     """Host name that always means this one site of the service."""
     return f"{site}.{service}"
+
+
+def declared_wins() -> dict[str, str]:
+    """Annotation of what others change for a while: a drill that scales a Deployment leaves its name on the field.
+
+    Server-side apply would refuse the next change of that field; with this the declaration takes it back.
+    https://www.pulumi.com/registry/packages/kubernetes/how-to-guides/managing-resources-with-server-side-apply/
+    """
+    return {"pulumi.com/patchForce": "true"}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from infra import checkers, checks, naming
 from infra.checks import SettingError
 from infra.settings_base import AwsSettings
+
+ALIAS_TTL_SECONDS: Final = 60
+"""Route 53 answers an alias of a load balancer with this one; none can be chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class TrafficSettings(AwsSettings):
     signal_stores: tuple[str, ...] = ()
     """Sites in whose signal bucket the others' drain marks count; none named means all."""
     ttl_seconds: int = 30
+    """Of records that hold an address; aliases have the DNS service's own."""
     health_interval_seconds: int = 10
     health_threshold: int = 2
     scheme: str = "https"
@@ -49,6 +53,11 @@ class TrafficSettings(AwsSettings):
         """Sites in whose signal bucket a drain mark of `site` counts: others, for its own may be lost with it."""
         chosen = self.signal_stores or tuple(self.sites)
         return tuple(sorted(set(chosen) - {site})) or (site,)
+
+    @property
+    def longest_ttl_seconds(self) -> int:
+        """How long an answer may be kept at most, whichever site it names."""
+        return max(self.ttl_seconds, ALIAS_TTL_SECONDS) if self.alias_sites else self.ttl_seconds
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,17 +101,20 @@ class TrafficSettings(AwsSettings):
             )
 
     def _check_recovery(self) -> None:
+        ttl = f"ttl_seconds {self.ttl_seconds}"
+        if self.longest_ttl_seconds != self.ttl_seconds:
+            ttl = f"an alias's own TTL {self.longest_ttl_seconds}"
         bound = checkers.recovery_seconds(
             threshold=self.health_threshold,
             interval_seconds=self.health_interval_seconds,
-            ttl_seconds=self.ttl_seconds,
+            ttl_seconds=self.longest_ttl_seconds,
             request_timeout_seconds=self.request_timeout_seconds,
         )
         if self.objective_recovery_seconds < bound:
             raise SettingError(
                 f"objective_recovery_seconds is {self.objective_recovery_seconds}; a lost site costs up to {bound:g} s:"
                 f" health_threshold {self.health_threshold} x (health_interval_seconds {self.health_interval_seconds}"
-                f" + probe timeout {checkers.PROBE_TIMEOUT_SECONDS}) + ttl_seconds {self.ttl_seconds}"
+                f" + probe timeout {checkers.PROBE_TIMEOUT_SECONDS}) + {ttl}"
                 f" + request_timeout_seconds {self.request_timeout_seconds:g} + {checkers.SCHEDULING_SECONDS}:"
                 f" promise at least {math.ceil(bound)}, or shorten one of them"
             )

@@ -91,7 +91,12 @@ class Triton(pulumi.ComponentResource):
         )
         deployment = Deployment(
             f"{name}-deployment",
-            metadata=metadata,
+            metadata=ObjectMetaArgs(
+                name=NAME,
+                namespace=args.namespace,
+                labels=naming.labels(args.site, NAME),
+                annotations=naming.declared_wins(),
+            ),
             spec=DeploymentSpecArgs(
                 replicas=args.replicas,
                 selector=selector,

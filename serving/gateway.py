@@ -2,6 +2,9 @@
 
 A request it cannot understand gets a 4xx that says why, one too many 429 with Retry-After; a Triton that is away gives
 503 with Retry-After, one that is too slow 504. An answer of a version that is not accepted is never served.
+
+Three paths say how it is, for three askers: /livez the kubelet that would restart it, /readyz the kubelet that puts it
+behind its Service, /healthz the DNS service that leads users to the site.
 """
 
 from __future__ import annotations
@@ -101,7 +104,10 @@ class Gateway:
 
     @property
     def leads_away(self) -> bool:
-        """Whether clients on open connections should come again: DNS would lead them elsewhere, or soon will."""
+        """Whether clients on open connections should come again: DNS would lead them elsewhere, or soon will.
+
+        During a hold-down too: it is ready then, but DNS leads elsewhere as long as another site is well.
+        """
         return self.draining or self.drain_mark.present or not self.health.state.healthy
 
     def drain(self) -> None:
@@ -227,6 +233,16 @@ def application(settings: Settings, references: Mapping[str, Reference], inferen
         state = gateway.health.state
         content = state.body(settings.health_token, settings.site, gateway.admission.shed.value)
         return gateway.respond(200 if state.healthy else 503, content, {"Cache-Control": "no-store"})
+
+    @app.get(
+        "/readyz",
+        summary="The last golden answer is right and fresh, held down or not.",
+        responses={503: {"description": "Not ready: see reason."}},
+    )
+    async def readyz() -> Response:
+        state = gateway.health.state
+        content = {"status": "ready" if state.ready else "not ready", "reason": state.reason}
+        return gateway.respond(200 if state.ready else 503, content, {"Cache-Control": "no-store"})
 
     @app.get("/livez", summary="The process answers.")
     async def livez() -> Response:

@@ -2,7 +2,8 @@
 
 Ill is not the same as busy: a golden question that Triton is too busy to answer changes nothing until the last good
 result is stale. A wrong answer, or no server, turns health red at once. What was ill is well again only when it has
-been right for a while without a break, so that a site that comes and goes stays out.
+been right for a while without a break, so that DNS keeps out a site that comes and goes. Ready is what answers
+rightly, held down or not: when no site is well, DNS leads users to all of them, and somebody has to be there.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class Reason(StrEnum):
     DRAINING = "draining"
 
 
+READY: Final = frozenset({None, Reason.HOLDING})
+
+
 @dataclass(frozen=True)
 class State:
     """Health at one moment; `reason` is None when healthy, `age_seconds` counts from the last good golden answer."""
@@ -62,6 +66,11 @@ class State:
     def healthy(self) -> bool:
         """Whether users should be sent here."""
         return self.reason is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether whoever comes is answered rightly: a gateway that is held down does that too."""
+        return self.reason in READY
 
     def body(self, token: str, site: str, shed: int = 0) -> bytes:
         """What /healthz says: the token comes first in a healthy body and stands in no other.

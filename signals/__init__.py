@@ -1,10 +1,11 @@
-"""What must be readable when other things are not: marks, the environment's lock, snapshots; in every site's store.
+"""What must be readable when other things are not: marks, a lock, snapshots, drills' tokens; in every site's store.
 
 Objects of a signal bucket:
 
     drain/<site>, drain/<site>.shadow   a mark that keeps users away from a site
     locks/environment                   who works on the environment at this moment
     snapshots/outputs.json              outputs of all stacks, signed
+    drills/arming/<id>                  a drill's token: who armed it, until when, and who agreed
 
 Errors of this room:
 

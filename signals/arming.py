@@ -29,6 +29,8 @@ class Armed:
     env: str
     level: str
     drill: str
+    site: str
+    """The one it may disturb."""
     who: str
     until: str
     """ISO 8601, UTC."""
@@ -56,6 +58,7 @@ def arm(
     env: str,
     level: str,
     drill: str,
+    site: str,
     minutes: int,
     who: str,
     now: datetime | None = None,
@@ -64,7 +67,7 @@ def arm(
     if minutes not in MINUTES:
         raise SignalError(f"minutes is {minutes}; a token lasts {MINUTES.start} to {MINUTES.stop - 1}: choose less")
     until = (now or datetime.now(UTC)) + timedelta(minutes=minutes)
-    armed = Armed(secrets.token_hex(4), env, level, drill, who, until.isoformat(timespec="seconds"))
+    armed = Armed(secrets.token_hex(4), env, level, drill, site, who, until.isoformat(timespec="seconds"))
     _write(stores, armed, new=True)
     return armed
 

@@ -50,22 +50,19 @@ class EnvironmentLock:
         return sorted(store.site for store in self._etags)
 
     def take(self, stores: Sequence[SignalStore]) -> None:
-        """Take it in every store that answers and is not held yet.
+        """Take it in every store that answers and is not held yet: all are read before any is written.
 
         Raises LockedError when somebody else has it, SignalError when stores are there and none answers.
         """
         silent: list[SignalError] = []
-        bucketless = 0
-        for store in sorted(stores, key=lambda each: each.site):
-            if store.site in self.sites:
-                continue
-            try:
-                with self._turn:
-                    self._etags[store] = self._write(store)
-            except NoBucketError:
-                bucketless += 1
-            except StoreUnreachableError as error:
-                silent.append(error)
+        wanted = [store for store in sorted(stores, key=lambda each: each.site) if store.site not in self.sites]
+        # A holder that cannot reach one store for its lease has it still in another: nothing of its is overwritten.
+        free = self._each(wanted, self._look, silent)
+        try:
+            self._each(free, self._occupy, silent)
+        except LockedError:
+            self._give_back(wanted)
+            raise
         if silent and not self._etags:
             raise SignalError(
                 f"the lock of {self.holder.env} cannot be taken, no store answers:"
@@ -79,6 +76,34 @@ class EnvironmentLock:
             self._thread = threading.Thread(target=self._renew_for_ever, name="lock renewal", daemon=True)
             self._thread.start()
 
+    def _each(
+        self, stores: Sequence[SignalStore], work: Callable[[SignalStore], None], silent: list[SignalError]
+    ) -> list[SignalStore]:
+        """Do it with each; those that have a bucket and answered. Those that did not are added to `silent`."""
+        answered = []
+        for store in stores:
+            try:
+                work(store)
+                answered.append(store)
+            except NoBucketError:
+                continue
+            except StoreUnreachableError as error:
+                silent.append(error)
+        return answered
+
+    def _look(self, store: SignalStore) -> None:
+        """Raises LockedError when somebody else has it there."""
+        found = store.get(KEY)
+        if found is None:
+            return
+        standing = Holder.parse(found.body, self.holder.lease_seconds)
+        if standing.token != self.holder.token and not standing.free(found):
+            raise LockedError(refusal(standing, self.holder.env, store.site))
+
+    def _occupy(self, store: SignalStore) -> None:
+        with self._turn:
+            self._etags[store] = self._write(store)
+
     def _write(self, store: SignalStore) -> str:
         for _ in range(_TRIES):
             found = store.get(KEY)
@@ -86,7 +111,7 @@ class EnvironmentLock:
                 if found is None:
                     return store.put(KEY, self.holder.body(), new=True)
                 standing = Holder.parse(found.body, self.holder.lease_seconds)
-                if standing.token == self.holder.token:
+                if standing.token == self.holder.token and not standing.released:
                     return found.etag  # written by a try whose answer was lost
                 if not standing.free(found):
                     raise LockedError(refusal(standing, self.holder.env, store.site))
@@ -137,19 +162,25 @@ class EnvironmentLock:
                 raise ChangedError(f"{store.place(KEY)}: the lock was taken: {standing}") from None
             return store.put(KEY, self.holder.body(), instead_of=found.etag)
 
-    def release(self) -> None:
-        """Give it back wherever it is still ours; a store that does not answer lets it lapse."""
-        self._end.set()
+    def _give_back(self, stores: Sequence[SignalStore]) -> None:
+        """In these it is nobody's from now on."""
         with self._turn:
-            self.holder = self.holder.let_go()
-            for store, etag in self._etags.items():
+            kept, self.holder = self.holder, self.holder.let_go()
+            for store in stores:
+                if (etag := self._etags.pop(store, None)) is None:
+                    continue
                 try:
                     self._rewrite(store, etag)
                 except (NoBucketError, ChangedError):
                     continue
                 except SignalError as error:
                     self._say(f"the lock was not given back and lapses after {self.holder.lease_seconds:g} s: {error}")
-            self._etags.clear()
+            self.holder = kept
+
+    def release(self) -> None:
+        """Give it back wherever it is still ours; a store that does not answer lets it lapse."""
+        self._end.set()
+        self._give_back(list(self._etags))
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(10.0)
 

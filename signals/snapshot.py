@@ -104,14 +104,6 @@ def read(path: Path, env: str, home: Path) -> Snapshot:
     return verify(document, env, home, where=str(path))
 
 
-def fetch(store: SignalStore, env: str, home: Path) -> Snapshot:
-    """The snapshot in a site's signal bucket, verified. Raises SignalError."""
-    found = store.get(KEY)
-    if found is None:
-        raise SnapshotError(f"{store.place(KEY)}: there is none; `tandem up --env {env}` writes one when it succeeds")
-    return verify(found.body, env, home, where=store.place(KEY))
-
-
 def local(home: Path, env: str) -> Path:
     """The snapshot on this machine."""
     return home / env / "outputs.json"

@@ -28,6 +28,9 @@ HEALTH_TOKEN: Final = "tandem-golden-ok"  # noqa: S105  no secret, a word the DN
 ENVIRONMENT_LABEL: Final = "tandem.io/environment"
 """Label of a site's namespace that says which environment it belongs to."""
 
+STORE_CREDENTIALS: Final = "store-credentials"
+"""Secret of a site's namespace with the key to its store, where pods have no identity of their own."""
+
 
 def drain_key(site: str, *, shadow: bool = False) -> str:
     """Key of the mark that keeps users away from a site; the shadow's keeps only the synthetic ones away."""

@@ -10,6 +10,7 @@ from pulumi import Output, ResourceOptions
 
 from infra import naming
 from infra.edge import Edge, EdgeArgs
+from infra.gateway import READY_PATH
 from infra.network import Network, NetworkArgs
 from infra.private_pool import PrivatePool, PrivatePoolArgs
 from infra.public_pool import PublicPool, PublicPoolArgs
@@ -79,7 +80,7 @@ def _public(stack: contract.StackName, settings: PublicPoolSettings) -> dict[str
             subnet_ids=network.public_subnet_ids,
             port=settings.edge_port,
             target_port=settings.gateway_port,
-            health_path=contract.HEALTH_PATH,
+            health_path=READY_PATH,
             network=network.ready,
             protect=settings.protect,
             tags=tags,

@@ -70,7 +70,6 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             edge_port=settings.edge_port,
             edge=edge,
             triton_service=TRITON,
-            health_path=contract.HEALTH_PATH,
             health_token=contract.HEALTH_TOKEN,
             drain_url=Output.concat(storage.filled("signal_url"), "/", contract.drain_key(settings.site)),
             drain_token=contract.DRAIN_TOKEN,
@@ -108,9 +107,9 @@ def _source(storage: Recorded, settings: ServingSettings, namespace: Input[str],
     credentials = None
     if settings.access_key:
         secret = Secret(
-            "store-credentials",
+            contract.STORE_CREDENTIALS,
             metadata=ObjectMetaArgs(
-                name="store-credentials", namespace=namespace, labels=naming.labels(settings.site, "store")
+                name=contract.STORE_CREDENTIALS, namespace=namespace, labels=naming.labels(settings.site, "store")
             ),
             string_data={
                 "access_key": Output.secret(settings.access_key),

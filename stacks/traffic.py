@@ -76,7 +76,7 @@ def declare(stack: contract.StackName, settings: TrafficSettings) -> dict[str, A
         "resolver": settings.resolver,
         "dns_api": settings.aws_endpoints.get("route53", ""),
         "scheme": settings.scheme,
-        "ttl_seconds": settings.ttl_seconds,
+        "ttl_seconds": settings.longest_ttl_seconds,
         "health_path": contract.HEALTH_PATH,
         "health_token": contract.HEALTH_TOKEN,
         "health_interval_seconds": settings.health_interval_seconds,

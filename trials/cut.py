@@ -1,4 +1,8 @@
-"""The drill host's way to a site's API, in a form that can be cut: bytes stop, nothing is refused."""
+"""The drill host's way to a site's API, in a form that can be cut: bytes stop, nothing is refused.
+
+Cut are the ways to the Kubernetes APIs of all sites. The stores stay reachable, and so do the sites' users' addresses:
+a host that is cut off can still renew the environment's lock and see what users see, and reach no lease.
+"""
 
 from __future__ import annotations
 

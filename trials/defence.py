@@ -99,9 +99,11 @@ UNCHECKED: Final = Defence(
     edits=(Edit("infra/failover.py", "health_check_id=check,", "health_check_id=None,"),),
 )
 LIVENESS: Final = Defence(
-    name="checks ask for liveness instead of the golden answer",
-    stacks=("traffic",),
+    # Readiness rests on the golden answer as well: with one of them alone the site still leaves.
+    name="checks and readiness ask for liveness instead of the golden answer",
+    stacks=("serving-private", "traffic"),
     edits=(
+        Edit("infra/gateway.py", "readiness_probe=pod.probe(READY_PATH,", "readiness_probe=pod.probe(LIVE_PATH,"),
         Edit("infra/failover.py", "resource_path=args.health.path,", 'resource_path="/livez",'),
         Edit("infra/failover.py", "search_string=args.health.token,", 'search_string="alive",'),
     ),

@@ -1,4 +1,9 @@
-"""`make drills-kill`: a drill's host dies or is cut off at a random moment, and the site puts everything back."""
+"""`make drills-kill`: a drill's host dies or is cut off at a random moment, and the site puts everything back.
+
+Most strikes come while something is broken: some seconds after the journal says that an action was begun. Some come
+between the moment the undo stands and the first action. A network cut takes the ways to every site's Kubernetes API;
+the stores stay reachable.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +25,30 @@ import typer
 from rich.console import Console
 
 from drills import session
+from drills.access import NOT_FOUND
 from drills.choice import steady
-from drills.drill import failed, until_held
+from drills.drill import DrillError, failed, until_held
 from drills.journal import unfinished
-from drills.lease import Lease, State, left_behind
-from drills.settle import actions_of
+from drills.lease import Lease, State
+from drills.settle import actions_of, left_behind
 from signals import snapshot
 from stacks.contract import Deployment
 from trials.cut import Way, ways
 from trials.line import ENV, ROOT, Line, TrialError
 from trials.table import a_line
 
-DRILLS: Final = (("switchover", "down"), ("node-loss", ""))
+DRILLS: Final = (("switchover", "down", 10.0), ("node-loss", "", 30.0))
+"""With the seconds after its action in which the fault is still there on the quickest clock."""
 HOW: Final = ("kill -9", "network cut")
-LEASE_SECONDS: Final = 10.0
+STANDING: Final = "its undo stands"
+ACTION: Final = "its first action"
+BEGUN_SECONDS: Final = 1.0
+"""An action that was written down has reached its API after this."""
+BEFORE_ACTION_SECONDS: Final = 4.0
+EVERY_FIFTH: Final = 5
+"""One strike in so many comes before the action."""
+UNDOING: Final = "undoing:"
+LEASE_SECONDS: Final = 15.0
 UNDO_SECONDS: Final = 90.0
 """For the lease to run out and its undo to be carried out, with everything else this machine has to do."""
 WELL_SECONDS: Final = 240.0
@@ -42,16 +57,29 @@ LONGEST_SECONDS: Final = 400.0
 
 @dataclass(frozen=True)
 class Strike:
-    """What happens to whom, and when: seconds after the drill's undo stands in the site."""
+    """What happens to whom, and when: seconds after one of two moments of the drill."""
 
     drill: str
     fault: str
     how: str
+    after: str
+    """STANDING or ACTION."""
     after_seconds: float
 
     def __str__(self) -> str:
         name = f"{self.drill} {self.fault}".strip()
-        return f"{name}: {self.how} {self.after_seconds:.1f} s after its undo stands"
+        return f"{name}: {self.how} {self.after_seconds:.1f} s after {self.after}"
+
+    def wrong(self, state: str, log: str) -> list[str]:
+        """What is wrong with a lease that ended so and said this."""
+        if self.after == STANDING and state == State.CLEAN:
+            return []  # the drill ended by itself before its first action
+        found = [] if state == State.UNDONE else [f"the undo ended {state!r}"]
+        if "the lease has run out" not in log or "nothing of the drill is left" not in log:
+            found.append("the undo's log does not say that the lease ran out and nothing is left")
+        if self.after == ACTION and UNDOING not in log:
+            found.append("the undo's log does not say that it undid anything, and something was broken")
+        return found
 
 
 @dataclass
@@ -66,13 +94,16 @@ class Trial:
         """What is wrong afterwards; nothing when the site put everything back and its log says so."""
         if missing := failed(await until_held(steady(self.deployment), WELL_SECONDS)):
             return [f"no steady state to start from: {missing[0]}"]
+        before = journals()
         process = self._start(strike, changed)
         try:
             lease = await self._standing(process)
+            if strike.after == ACTION:
+                await self._acted(process, before)
             await asyncio.sleep(strike.after_seconds)
             ended_before = process.poll() is not None
             self._strike(strike, process, routes)
-            wrong = [] if ended_before else await self._outlived(lease)
+            wrong = await self._outlived(strike, lease, ended_before=ended_before)
         finally:
             self._end(process)
             for way in routes.values():
@@ -107,8 +138,20 @@ class Trial:
             if process.poll() is not None:
                 break
             await asyncio.sleep(0.2)
+        raise self._never("the drill's undo never stood", process)
+
+    async def _acted(self, process: subprocess.Popen[bytes], before: set[Path]) -> None:
+        """Until the struck drill's journal says that an action was begun."""
+        end = time.monotonic() + WELL_SECONDS
+        while time.monotonic() < end and process.poll() is None:
+            if any(acted(path) for path in journals() - before):
+                return
+            await asyncio.sleep(0.1)
+        raise self._never("the drill never began an action", process)
+
+    def _never(self, what: str, process: subprocess.Popen[bytes]) -> TrialError:
         said = (self.line.home / "struck-drill.log").read_text(encoding="utf-8", errors="replace")[-1500:]
-        raise TrialError(f"the drill's undo never stood; exit code {process.poll()}\n{said}")
+        return TrialError(f"{what}; exit code {process.poll()}\n{said}")
 
     def _strike(self, strike: Strike, process: subprocess.Popen[bytes], routes: dict[str, Way]) -> None:
         if strike.how == "kill -9":
@@ -118,23 +161,21 @@ class Trial:
             for way in routes.values():
                 way.cut()
 
-    async def _outlived(self, lease: Lease) -> list[str]:
+    async def _outlived(self, strike: Strike, lease: Lease, *, ended_before: bool) -> list[str]:
         """The Job ends by itself within its lease and the time an undo takes, and says what it did."""
         struck = time.monotonic()
+        if ended_before and strike.after == ACTION:
+            return ["the drill had ended before it was struck: nothing was tried"]
         try:
             state = await lease.ended(LEASE_SECONDS + UNDO_SECONDS)
-        except Exception as error:  # noqa: BLE001  the drill may have taken it away in the moment of the strike
-            return [] if "404" in str(error) else [f"the lease cannot be read: {error}"]
+        except DrillError as error:
+            released = ended_before and _is_gone(error)
+            return [] if released else [f"the lease cannot be read: {error}"]
         log = await lease.log()
         self.say(f"  the undo ended {state!r} {time.monotonic() - struck:.1f} s after the strike")
         for text in log.splitlines():
             self.say(f"    {text}")
-        if state == State.CLEAN:
-            return []  # released before the strike
-        wrong = [] if state == State.UNDONE else [f"the undo ended {state!r}"]
-        if "the lease has run out" not in log or "nothing of the drill is left" not in log:
-            wrong.append("the undo's log does not say that the lease ran out and nothing is left")
-        return wrong
+        return strike.wrong(state, log)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
@@ -155,12 +196,31 @@ class Trial:
         ]
 
 
-def strikes(times: int, chance: random.Random, longest_seconds: float = 50.0) -> list[Strike]:
-    """Every drill with every way to be struck in turn, each at a random moment of its course."""
-    return [
-        Strike(*DRILLS[number % 2], HOW[number // 2 % 2], chance.uniform(0.0, longest_seconds))
-        for number in range(times)
-    ]
+def journals() -> set[Path]:
+    """Every drill's there is."""
+    return set(session.folder_of(ENV).glob("*.json"))
+
+
+def acted(journal: Path) -> bool:
+    """Whether its drill has begun an action."""
+    content = json.loads(journal.read_text(encoding="utf-8"))
+    return any(entry["kind"] == "action" for entry in content["entries"])
+
+
+def _is_gone(error: DrillError) -> bool:
+    return getattr(error.__cause__, "status", None) == NOT_FOUND
+
+
+def strikes(times: int, chance: random.Random) -> list[Strike]:
+    """Every drill with every way to be struck in turn, each at a random moment; most while something is broken."""
+    planned = []
+    for number in range(times):
+        drill, fault, broken_seconds = DRILLS[number % 2]
+        early = number % EVERY_FIFTH == EVERY_FIFTH - 1
+        least, longest = (0.0, BEFORE_ACTION_SECONDS) if early else (BEGUN_SECONDS, broken_seconds)
+        after = STANDING if early else ACTION
+        planned.append(Strike(drill, fault, HOW[number // 2 % 2], after, chance.uniform(least, longest)))
+    return planned
 
 
 def carry_out(line: Line, planned: list[Strike], say: Callable[[str], None]) -> list[tuple[Strike, list[str]]]:

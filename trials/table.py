@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from drills import session
+from drills.changes import Standing
 from drills.drill import Action, Drill, NotRun, Prior, Verdict
 from drills.evidence import Evidence
 from drills.lease import Lease
-from drills.run import Standing, Times
+from drills.run import Times
 from trials import defence
 from trials.defence import Defence
 from trials.line import ENV, Line, TrialError
@@ -30,6 +31,8 @@ CLOCK_FACTOR: Final = 4.0
 RATE: Final = 20.0
 QUICK: Final = Times(warm_seconds=4.0, tail_seconds=6.0, steady_deadline_seconds=120.0)
 ABSENT_IMAGE: Final = f"ghcr.io/tandem-recommender/absent@sha256:{'0' * 64}"
+DROPPED, LAST_FAILURE = "DNS dropped the site", "last failure of any user"
+SECOND_OUTAGE, IN_DNS = "failures after the first recovery", "in DNS all the time"
 HELD, DEVIATED, NOT_RUN = Verdict.HELD, Verdict.DEVIATED, Verdict.NOT_RUN
 
 
@@ -40,6 +43,8 @@ class Row:
     drill: str
     fault: str
     defence: Defence
+    missed: tuple[str, ...]
+    """Objectives of which one at least is missed when the defence is off: what it is there for."""
 
     @property
     def name(self) -> str:
@@ -48,16 +53,16 @@ class Row:
 
 
 ROWS: Final = (
-    Row("drain", "", defence.NO_DRAIN_CHECK),
-    Row("switchover", "down", defence.UNCHECKED),
-    Row("switchover", "blackhole", defence.UNCHECKED),
-    Row("switchover", "slow", defence.LIVENESS),
-    Row("switchover", "flapping", defence.NO_HOLD_DOWN),
-    Row("pod-loss", "", defence.NO_SECOND_POD),
-    Row("node-loss", "", defence.NO_SECOND_POD),
-    Row("control-plane-down", "", defence.UNCHECKED),
-    Row("failback", "", defence.NO_HOLD_DOWN),
-    Row("switchover", "partial", defence.NO_SHARE),
+    Row("drain", "", defence.NO_DRAIN_CHECK, (DROPPED, "last answer of the drained site")),
+    Row("switchover", "down", defence.UNCHECKED, (DROPPED,)),
+    Row("switchover", "blackhole", defence.UNCHECKED, (DROPPED,)),
+    Row("switchover", "slow", defence.LIVENESS, (DROPPED,)),
+    Row("switchover", "flapping", defence.NO_HOLD_DOWN, (DROPPED, "out of DNS while it flapped")),
+    Row("pod-loss", "", defence.NO_SECOND_POD, (LAST_FAILURE, SECOND_OUTAGE, IN_DNS)),
+    Row("node-loss", "", defence.NO_SECOND_POD, (LAST_FAILURE, "answers of the site itself after that")),
+    Row("control-plane-down", "", defence.UNCHECKED, (DROPPED,)),
+    Row("failback", "", defence.NO_HOLD_DOWN, (SECOND_OUTAGE, "site back in DNS after the last lift")),
+    Row("switchover", "partial", defence.NO_SHARE, (IN_DNS,)),
 )
 """Last the one whose defence is the DNS service's own: it needs another lab."""
 
@@ -132,30 +137,44 @@ class Cell:
     verdict: Verdict
     reason: str
     seconds: float
+    because: tuple[str, ...] = ()
+    """What it has to have ended so for: a word of the reason, or one of the missed objectives; none: anything."""
+    missed: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
-        """Whether it ended as it should."""
-        return self.verdict is self.expected
+        """Whether it ended as it should, and for the reason it should."""
+        if self.verdict is not self.expected:
+            return False
+        if self.expected is DEVIATED:
+            return not self.because or any(name in self.missed for name in self.because)
+        return not self.because or any(word in self.reason for word in self.because)
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "right": self.right}
 
 
-def play(row: Row, expected: Verdict, make: session.Make, say: Any) -> Cell:
-    """Run it in this process."""
+def play(row: Row, expected: Verdict, make: session.Make, say: Any, because: tuple[str, ...] = ()) -> Cell:
+    """Run it in this process; it is right when it ends as expected, because of one of these."""
     began = time.monotonic()
     try:
         journal = session.execute(
             session.Request(name=row.drill, fault=row.fault, env=ENV, rate_per_second=RATE), _silent, say, make
         )
     except NotRun as error:
-        return Cell(expected, NOT_RUN, str(error), time.monotonic() - began)
-    content = journal.content
-    return Cell(expected, Verdict(content["status"]), str(content["reason"]), time.monotonic() - began)
+        return Cell(expected, NOT_RUN, str(error), time.monotonic() - began, because)
+    content, seconds = journal.content, time.monotonic() - began
+    missed = tuple(str(each["objective"]) for each in content["findings"] if not each["held"])
+    return Cell(expected, Verdict(content["status"]), str(content["reason"]), seconds, because, missed)
 
 
 def _silent(_phase: str, _seen: Evidence) -> None:
     return None
 
 
+NO_BITE: Final = ("did not bite",)
+NO_UNDO: Final = ("does not stand",)
 COLUMNS: Final = ("healthy", "defence off", "action does nothing", "undo cannot start")
 
 
@@ -165,13 +184,13 @@ def fill(row: Row, line: Line, again: Sequence[str]) -> Iterator[tuple[str, Cell
         yield "healthy", play(row, HELD, session.Make(times=QUICK), line.say)
     if "action does nothing" in again:
         made = session.Make(drill=without_actions, times=QUICK)
-        yield "action does nothing", play(row, NOT_RUN, made, line.say)
+        yield "action does nothing", play(row, NOT_RUN, made, line.say, NO_BITE)
     if "undo cannot start" in again:
         made = session.Make(lease=unpullable, times=QUICK)
-        yield "undo cannot start", play(row, NOT_RUN, made, line.say)
+        yield "undo cannot start", play(row, NOT_RUN, made, line.say, NO_UNDO)
     if "defence off" in again:
         with row.defence.off(line):
-            yield "defence off", play(row, DEVIATED, session.Make(times=QUICK), line.say)
+            yield "defence off", play(row, DEVIATED, session.Make(times=QUICK), line.say, row.missed)
 
 
 @contextmanager
@@ -204,7 +223,8 @@ def main(
 
     def note(row: Row, name: str, cell: Cell) -> None:
         cells[row.name][name] = cell
-        word = "as it should" if cell.right else f"WRONG, expected {cell.expected}"
+        wanted_for = f" because of {' or '.join(cell.because)}" if cell.because else ""
+        word = "as it should" if cell.right else f"WRONG, expected {cell.expected}{wanted_for}"
         console.print(f"{row.name}, {name}: {cell.verdict} ({word}, {cell.seconds:.0f} s): {cell.reason[:300]}")
 
     try:
@@ -216,7 +236,7 @@ def main(
         for row in wanted if "defence off" in columns else ():
             if row.defence.lab_options:
                 with a_line(home, clock_factor, say, row.defence.lab_options):
-                    note(row, "defence off", play(row, DEVIATED, session.Make(times=QUICK), say))
+                    note(row, "defence off", play(row, DEVIATED, session.Make(times=QUICK), say, row.missed))
     except TrialError as error:
         console.print(f"[bold red]the trial failed[/bold red]: {error}")
         raise typer.Exit(2) from error
@@ -241,7 +261,7 @@ def _show(cells: dict[str, dict[str, Cell]], columns: Sequence[str], clock_facto
     console.print(table)
     document = {
         "clock_factor": clock_factor,
-        "rows": {name: {column: vars(cell) for column, cell in row.items()} for name, row in cells.items()},
+        "rows": {name: {column: cell.document() for column, cell in row.items()} for name, row in cells.items()},
     }
     (home / "drills-table.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from functools import partial
+from typing import Any, ClassVar, Final, Self
 
-from drills.access import Cluster, cluster
-from drills.drill import DrillError, Prior, completed
+from drills.access import Cluster, answered, cluster
+from drills.actions.on_cluster import THREADS
+from drills.drill import DrillError, Prior
 from signals import SignalError
 from signals.marks import Mark
 from signals.store import SignalStore
 from stacks.contract import Deployment, drain_key
 
-WHO = "drill"
+WHO: Final = "drill"
+STORE_SECONDS: Final = 30.0
+"""For one call with the store's own tries and time-outs."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,14 @@ class MarkDrained:
     async def residue(self, prior: Prior) -> list[str]:
         return [f"drain mark of {self.drained} in the store of {self.site}"] if await self._ours() else []
 
+    async def try_undo(self, name: str) -> None:
+        """See drills.rights: a mark's neighbour nobody looks at."""
+        key = f"drill/{name}"
+        await self._ask(
+            lambda store: store.put(key, b"whether a mark could be taken away\n", content_type="text/plain")
+        )
+        await self._ask(lambda store: store.delete(key))
+
     @property
     def _key(self) -> str:
         return drain_key(self.drained, shadow=self.shadow)
@@ -92,10 +104,12 @@ class MarkDrained:
         mark = None if body is None else Mark.parse(self.drained, body, shadow=self.shadow)
         return mark is not None and mark.who == WHO
 
-    async def _ask(self, call: Any) -> Any:
+    async def _ask(self, call: Callable[[SignalStore], Any]) -> Any:
         """The store's answer; what was sent is waited for even when cancelled."""
         store = SignalStore(site=self.site, bucket=self.bucket, endpoint=self.endpoint, region=self.region)
         try:
-            return await completed(asyncio.ensure_future(asyncio.to_thread(call, store)))
+            return await answered(partial(call, store), THREADS, STORE_SECONDS)
         except SignalError as error:
             raise DrillError(str(error)) from error
+        except TimeoutError as error:
+            raise DrillError(f"the store of {self.site} has not answered within {STORE_SECONDS:g} s") from error

@@ -6,19 +6,20 @@ https://chaos-mesh.org/docs/simulate-network-chaos-on-kubernetes/
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Self
 
-from drills.access import cluster
+from drills.access import COMPONENT, cluster
 from drills.actions.on_cluster import OnCluster
 from drills.drill import DrillError, Prior
+from drills.rights import Right, rights
 from stacks.contract import Deployment
 
 GROUP: Final = "chaos-mesh.org"
 VERSION: Final = "v1alpha1"
 PLURAL: Final = "networkchaos"
 OBJECT: Final = "tandem-drill"
-COMPONENT: Final = "app.kubernetes.io/name"
 DURATION_SECONDS: Final = 900
 """The chaos ends after this whatever becomes of everybody who could delete it."""
 
@@ -45,6 +46,11 @@ class NetworkChaos(OnCluster):
         return (
             f"{self.spec['action']} {f'({shown}) ' if shown else ''}between gateways and model servers of {self.site}"
         )
+
+    @property
+    def rights(self) -> list[Right]:
+        """See drills.rights."""
+        return rights(GROUP, PLURAL, self.namespace, "get", "delete")
 
     async def prepare(self) -> Prior:
         listing = self.cluster.custom.list_namespaced_custom_object
@@ -78,6 +84,18 @@ class NetworkChaos(OnCluster):
         return await self.find(f"read {PLURAL}/{OBJECT}", get, GROUP, VERSION, self.namespace, PLURAL, OBJECT)
 
 
+async def _nobody_asked() -> None:
+    return None
+
+
+@dataclass
+class Leave:
+    """Who is asked before an action that goes on by itself changes something again."""
+
+    ask: Callable[[], Awaitable[None]] = _nobody_asked
+    """Raises DrillError where nothing may be changed any more."""
+
+
 @dataclass(frozen=True)
 class FlappingChaos(NetworkChaos):
     """The same, there for one period and gone for the next."""
@@ -85,17 +103,22 @@ class FlappingChaos(NetworkChaos):
     kind: ClassVar[str] = "flapping-chaos"
 
     period_seconds: float = 8.0
+    leave: Leave = field(default_factory=Leave, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         return f"{super().name}, on and off every {self.period_seconds:g} s"
 
     async def sustain(self) -> None:
-        """Toggle until cancelled; what is in flight then is the undo's to settle."""
+        """Toggle until cancelled; what is in flight then is the undo's to settle. Raises what `leave` does."""
         there = True
         while True:
             await asyncio.sleep(self.period_seconds)
-            await (self.undo({}) if there else self.apply())
+            if there:
+                await self.undo({})
+            else:
+                await self.leave.ask()
+                await self.apply()
             there = not there
 
 
@@ -116,8 +139,3 @@ def _between(deployment: Deployment, site: str) -> dict[str, Any]:
 def delay(seconds: float) -> dict[str, Any]:
     """Every packet comes so much later."""
     return {"action": "delay", "delay": {"latency": f"{round(seconds * 1000)}ms"}}
-
-
-def partition() -> dict[str, Any]:
-    """No packet comes."""
-    return {"action": "partition"}

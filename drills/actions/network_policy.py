@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from drills.access import cluster
-from drills.actions.on_cluster import OnCluster
+from drills.actions.on_cluster import OnCluster, status_of
 from drills.drill import DrillError, Prior
+from drills.rights import Right, rights
 from stacks.contract import Deployment
+
+CHANGED_MEANWHILE: Final = (409, 422)
+"""How an API refuses a patch for another version: in conflict, or because its `test` fails."""
+TRIES: Final = 5
+RETRY_SECONDS: Final = 0.1
+
+Rules = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,13 @@ class CutSources(OnCluster):
     def name(self) -> str:
         return f"drop what {', '.join(self.networks) or 'anybody'} sends to the gateways of {self.site}"
 
+    @property
+    def rights(self) -> list[Right]:
+        """See drills.rights."""
+        return rights("networking.k8s.io", "networkpolicies", self.namespace, "get", "patch")
+
     async def prepare(self) -> Prior:
-        ingress = await self._read()
+        ingress, _ = await self._read()
         if not ingress or self._cut(ingress) == ingress:
             raise DrillError(
                 f"{self.site}: NetworkPolicy {self.policy} lets in {ingress}: there is nothing to cut;"
@@ -46,22 +61,35 @@ class CutSources(OnCluster):
         return {"ingress": ingress}
 
     async def apply(self) -> None:
-        await self._write(self._cut(await self._read()))
+        await self._edit(self._cut)
 
     async def undo(self, prior: Prior) -> None:
         """As it was before; where somebody has changed the policy since, only what is still ours is taken out."""
-        now, before = await self._read(), prior["ingress"]
-        if now == self._cut(before):
-            await self._write(before)
-        elif await self.residue(prior):
-            await self._write(self._uncut(now, before))
+        before = prior["ingress"]
+        await self._edit(lambda now: before if now == self._cut(before) else self._uncut(now, before))
 
     async def residue(self, prior: Prior) -> list[str]:
-        now, before = await self._read(), prior["ingress"]
-        cut = self._uncut(now, before) != now if self.networks else not now
+        now, _ = await self._read()
+        cut = self._uncut(now, prior["ingress"]) != now if self.networks else not now
         return [f"NetworkPolicy {self.policy} is cut"] if cut else []
 
-    def _cut(self, ingress: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _edit(self, change: Callable[[Rules], Rules]) -> None:
+        """Change what is there, and nothing that somebody else has changed since it was read."""
+        for left in reversed(range(TRIES)):
+            now, version = await self._read()
+            wanted = change(now)
+            if wanted == now:
+                return
+            try:
+                await self._write(wanted, version)
+            except DrillError as error:
+                if not left or status_of(error) not in CHANGED_MEANWHILE:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    def _cut(self, ingress: Rules) -> Rules:
         if not self.networks:
             return []
         rules = copy.deepcopy(ingress)
@@ -70,7 +98,7 @@ class CutSources(OnCluster):
                 block["except"] = sorted({*(block.get("except") or ()), *inside})
         return rules
 
-    def _uncut(self, ingress: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _uncut(self, ingress: Rules, before: Rules) -> Rules:
         """Without the exceptions that are ours: what blocks of the same network did not have before."""
         theirs = {(block["cidr"], each) for block in _blocks(before) for each in block.get("except") or ()}
         rules = copy.deepcopy(ingress)
@@ -83,21 +111,25 @@ class CutSources(OnCluster):
                 del block["except"]
         return rules
 
-    async def _read(self) -> list[dict[str, Any]]:
+    async def _read(self) -> tuple[Rules, str]:
+        """What it lets in, and its version."""
         read = self.cluster.networking.read_namespaced_network_policy
         found = await self.ask(f"read NetworkPolicy {self.policy}", read, self.policy, self.namespace)
-        rules: list[dict[str, Any]] = self.cluster.api.sanitize_for_serialization(  # type: ignore[no-untyped-call]  # their stubs
+        rules: Rules = self.cluster.api.sanitize_for_serialization(  # type: ignore[no-untyped-call]  # their stubs
             found.spec.ingress or []
         )
-        return rules
+        return rules, str(found.metadata.resource_version)
 
-    async def _write(self, ingress: list[dict[str, Any]]) -> None:
-        patch = [{"op": "add", "path": "/spec/ingress", "value": ingress}]
+    async def _write(self, ingress: Rules, version: str) -> None:
+        patch = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/spec/ingress", "value": ingress},
+        ]
         write = self.cluster.networking.patch_namespaced_network_policy
         await self.ask(f"change NetworkPolicy {self.policy}", write, self.policy, self.namespace, patch)
 
 
-def _blocks(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _blocks(rules: Rules) -> list[dict[str, Any]]:
     return [peer["ipBlock"] for rule in rules for peer in rule.get("from") or () if peer.get("ipBlock")]
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
 
-from drills.access import API_TIMEOUT_SECONDS, Cluster
-from drills.drill import DrillError, completed
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, NOT_FOUND, Cluster, answered
+from drills.drill import DrillError
 
-NOT_FOUND = 404
-CONFLICT = 409
+THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="action")
+"""Of their own: probes that wait for a dead site keep no undo waiting."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,16 @@ class OnCluster:
     @property
     def arguments(self) -> dict[str, Any]:
         """See Action."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "cluster"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
 
     async def ask(self, what: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """The API's answer; DrillError that says what could not be done.
 
         What was sent is waited for even when cancelled: no change lands after its own undo.
         """
-        asked = asyncio.to_thread(call, *arguments, **options, _request_timeout=API_TIMEOUT_SECONDS)
         try:
-            return await completed(asyncio.ensure_future(asked))
-        except (ApiException, HTTPError, OSError) as error:
+            return await answered(partial(call, *arguments, **options, _request_timeout=API_TIMEOUT_SECONDS), THREADS)
+        except API_ERRORS as error:
             raise DrillError(f"{self.site}: cannot {what} in {self.namespace}: {_short(error)}") from error
 
     async def find(self, what: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any | None:
@@ -46,10 +45,15 @@ class OnCluster:
         try:
             return await self.ask(what, call, *arguments, **options)
         except DrillError as error:
-            cause = error.__cause__
-            if isinstance(cause, ApiException) and cause.status == NOT_FOUND:
+            if status_of(error) == NOT_FOUND:
                 return None
             raise
+
+
+def status_of(error: DrillError) -> int | None:
+    """The HTTP status an API refused with; None when it did not answer."""
+    cause = error.__cause__
+    return cause.status if isinstance(cause, ApiException) else None
 
 
 def _short(error: Exception) -> str:

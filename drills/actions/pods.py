@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from drills.access import cluster
+from drills.access import COMPONENT, cluster
 from drills.actions.on_cluster import OnCluster
 from drills.drill import DrillError, Prior
 from stacks.contract import Deployment
-
-COMPONENT = "app.kubernetes.io/name"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, Self
 from drills.access import cluster
 from drills.actions.on_cluster import OnCluster
 from drills.drill import DrillError, NotRun, Prior
+from drills.rights import Right, rights
 from stacks.contract import Deployment
 
 GROUP: Final = "metal3.io"
@@ -42,6 +43,11 @@ class PowerOff(OnCluster):
     @property
     def name(self) -> str:
         return f"power off machine {self.host} of {self.site}"
+
+    @property
+    def rights(self) -> list[Right]:
+        """See drills.rights."""
+        return rights(GROUP, PLURAL, self.namespace, "get", "patch")
 
     async def prepare(self) -> Prior:
         if not (await self._read())["spec"].get("online"):

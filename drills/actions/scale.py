@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from drills.access import cluster
 from drills.actions.on_cluster import OnCluster
 from drills.drill import DrillError, Prior
+from drills.rights import Right, rights
 from stacks.contract import Deployment
 
 
@@ -29,6 +30,11 @@ class ScaleToZero(OnCluster):
     @property
     def name(self) -> str:
         return f"scale {' and '.join(self.deployments)} of {self.site} to zero"
+
+    @property
+    def rights(self) -> list[Right]:
+        """See drills.rights."""
+        return rights("apps", "deployments/scale", self.namespace, "get", "patch")
 
     async def prepare(self) -> Prior:
         prior = {name: await self._read(name) for name in self.deployments}

@@ -3,6 +3,7 @@
 from drills.probes.dns import CheckersSplit, DnsHealth, DnsNames, MarkSeen
 from drills.probes.health import GoldenAnswer, Unreachable
 from drills.probes.pods import PodSilent, PodsReady
+from drills.probes.shedding import NothingShed
 from drills.probes.writes import WritesAsked, WritesRefused
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "DnsNames",
     "GoldenAnswer",
     "MarkSeen",
+    "NothingShed",
     "PodSilent",
     "PodsReady",
     "Unreachable",

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
+from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from drills.access import route53
 from drills.drill import Observation
-from drills.resolver import ResolutionError, Resolver
+from drills.probes.checkers import UnaskedError, succeeding
+from drills.resolver import NameServers, Resolution, ResolutionError
 from stacks.contract import Deployment
 
 HEALTHY_SHARE = 0.18
 """Route 53 calls an endpoint healthy when more than this share of its checkers does."""
 MISSED_BY_CHANCE = 1e-6
+AT_ONCE: Final = 20
+"""Questions on their way at the same time."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class DnsHealth:
     def _ask(self) -> Observation:
         try:
             good, checkers = checkers_that_succeed(self.deployment, self.site)
-        except (BotoCoreError, ClientError) as error:
+        except UnaskedError as error:
             return Observation(self.name, held=False, detail=str(error))
         return Observation(self.name, good > HEALTHY_SHARE * checkers, f"{good} of {checkers} checkers succeed")
 
@@ -56,7 +57,7 @@ class CheckersSplit:
     async def ask(self) -> Observation:
         try:
             good, checkers = await asyncio.to_thread(checkers_that_succeed, self.deployment, self.site)
-        except (BotoCoreError, ClientError) as error:
+        except UnaskedError as error:
             return Observation(self.name, held=False, detail=str(error))
         split = min(good, checkers - good) >= self.least_share * checkers > 0
         return Observation(self.name, split, f"{good} of {checkers} checkers succeed")
@@ -64,14 +65,7 @@ class CheckersSplit:
 
 def checkers_that_succeed(deployment: Deployment, site: str) -> tuple[int, int]:
     """How many checkers had a good golden answer at their last try, and how many there are."""
-    return succeeding(deployment, deployment.traffic.sites[site].golden_check_id)
-
-
-def succeeding(deployment: Deployment, check: str) -> tuple[int, int]:
-    """How many of a check's checkers had a good answer at their last try, and how many there are."""
-    status = route53(deployment.traffic).get_health_check_status(HealthCheckId=check)
-    reports = [seen["StatusReport"]["Status"] for seen in status["HealthCheckObservations"]]
-    return sum(report.startswith("Success") for report in reports), len(reports)
+    return succeeding(deployment.traffic, deployment.traffic.sites[site].golden_check_id)
 
 
 @dataclass(frozen=True)
@@ -94,8 +88,8 @@ class MarkSeen:
         checks = endpoint.shadow_drain_check_ids if self.shadow else endpoint.drain_check_ids
         try:
             # What a checker found is told as it is; only the status of the check is inverted.
-            seen = [succeeding(self.deployment, check) for check in checks]
-        except (BotoCoreError, ClientError) as error:
+            seen = [succeeding(self.deployment.traffic, check) for check in checks]
+        except UnaskedError as error:
             return Observation(self.name, held=False, detail=str(error))
         detail = "; ".join(f"{good} of {checkers}" for good, checkers in seen)
         return Observation(self.name, any(good > HEALTHY_SHARE * checkers for good, checkers in seen), detail)
@@ -120,23 +114,44 @@ class DnsNames:
 
     async def ask(self) -> Observation:
         traffic = self.deployment.traffic
-        wanted = traffic.sites[self.site].address
         asks = traffic.shadow_name if self.shadow else traffic.service_name
-        resolver = Resolver(traffic.resolver)
+        servers = NameServers(traffic)
         seen: set[str] = set()
         questions = max(self.questions, self._enough())
-        for asked in range(1, questions + 1):
-            try:
-                seen.update((await resolver.resolve(asks)).addresses)
-            except ResolutionError as error:
-                return Observation(self.name, held=False, detail=str(error))
-            if wanted in seen:
-                return Observation(self.name, held=self.leads, detail=f"{wanted} within {asked} answers")
-        detail = f"{wanted} not in {questions} answers, only {', '.join(sorted(seen))}"
+        try:
+            wanted = await self._addresses(servers)
+            for start in range(0, questions, AT_ONCE):
+                answers = await servers.draw(asks, min(AT_ONCE, questions - start))
+                for number, answer in enumerate(answers, start + 1):
+                    addresses = _given(answer)
+                    if led := wanted.intersection(addresses):
+                        return Observation(self.name, self.leads, f"{min(led)} within {number} answers")
+                    seen.update(addresses)
+        except ResolutionError as error:
+            return Observation(self.name, held=False, detail=str(error))
+        detail = f"{', '.join(sorted(wanted))} not in {questions} answers, only {', '.join(sorted(seen))}"
         return Observation(self.name, held=not self.leads, detail=detail)
+
+    async def _addresses(self, servers: NameServers) -> set[str]:
+        """Every address of the site: a load balancer has several, and its own name has them all.
+
+        Raises ResolutionError.
+        """
+        endpoint = self.deployment.traffic.sites[self.site]
+        if not self.deployment.pool[self.site].edge_dns_name:
+            return {endpoint.address}
+        (answer,) = await servers.draw(endpoint.name, 1)
+        return {endpoint.address, *_given(answer)}
 
     def _enough(self) -> int:
         """Questions whose answers all miss a site of this weight by chance once in a million times."""
         sites = self.deployment.traffic.sites
         share = sites[self.site].weight / (sum(site.weight for site in sites.values()) or 1)
         return math.ceil(math.log(MISSED_BY_CHANCE) / math.log(1 - share)) if 0 < share < 1 else 1
+
+
+def _given(answer: Resolution | ResolutionError) -> tuple[str, ...]:
+    """The addresses. Raises ResolutionError where there was no answer."""
+    if isinstance(answer, ResolutionError):
+        raise answer
+    return answer.addresses

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from dataclasses import dataclass
 
 import httpx
@@ -12,6 +14,8 @@ from drills.drill import Observation
 from stacks.contract import Deployment
 
 TOKEN_WINDOW_BYTES = 512
+SILENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout, httpx.WriteTimeout, httpx.ReadError)
+"""A target that refuses, says nothing or resets."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ class Unreachable:
             async with httpx.AsyncClient(timeout=traffic.request_timeout_seconds) as http:
                 answer = await http.post(url, json={"history": [], "k": 1}, **as_client(traffic, endpoint))
         except httpx.HTTPError as error:
-            return Observation(self.name, held=True, detail=f"{url}: {type(error).__name__} {error}".rstrip())
+            detail = f"{url}: {type(error).__name__} {error}".rstrip()
+            return Observation(self.name, held=_is_the_targets(error), detail=detail)
         bit = answer.is_server_error
         return Observation(self.name, held=bit, detail=f"{url}: {answer.status_code}")
+
+
+def _is_the_targets(error: httpx.HTTPError) -> bool:
+    """Whether it is the site that did not answer, and not this machine, a name, a certificate or bad HTTP."""
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "disconnected" in str(error) or "closed" in str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError | socket.gaierror):
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(error, SILENT)

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from drills.access import Cluster
 from drills.actions import ACTIONS, again
 from drills.actions.drain_mark import MarkDrained
-from drills.actions.network_chaos import FlappingChaos, NetworkChaos, delay, partition
+from drills.actions.network_chaos import FlappingChaos, NetworkChaos, delay
 from drills.actions.network_policy import CutSources
 from drills.actions.pods import KillPods
 from drills.actions.power import PowerOff
@@ -35,6 +35,7 @@ from tests.drills.worlds import a_deployment
 
 pytestmark = pytest.mark.live
 
+PARTITION = {"action": "partition"}
 READY = {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}
 
 
@@ -176,6 +177,37 @@ async def test_a_policy_that_somebody_has_opened_meanwhile_is_left_alone(api: Si
     assert policy(api) == theirs
 
 
+async def test_a_policy_that_changes_between_reading_and_writing_is_read_again(
+    api: SiteApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = CutSources.of(api.deployment, "private", ["127.30.1.16/29"])
+    prior = await action.prepare()
+    theirs = [{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]
+    real, reads = CutSources._read, []
+
+    async def read(self: CutSources) -> Any:
+        found = await real(self)
+        reads.append(found)
+        if len(reads) == 1:
+            write_policy(api, [*policy(api), *theirs])
+        return found
+
+    monkeypatch.setattr(CutSources, "_read", read)
+    await action.apply()
+    assert len(reads) == 2
+    assert policy(api)[1:] == theirs, "what somebody else wrote meanwhile is there"
+    await action.undo(prior)
+    assert policy(api) == [*prior["ingress"], *theirs]
+
+    async def stale(self: CutSources) -> Any:
+        rules, _ = await real(self)
+        return rules, "1"
+
+    monkeypatch.setattr(CutSources, "_read", stale)
+    with pytest.raises(DrillError, match=r"cannot change NetworkPolicy gateway .*422"):
+        await action.apply()
+
+
 async def test_where_nothing_is_let_in_there_is_nothing_to_cut(api: SiteApi) -> None:
     write_policy(api, [])
     with pytest.raises(DrillError, match="there is nothing to cut"):
@@ -185,7 +217,7 @@ async def test_where_nothing_is_let_in_there_is_nothing_to_cut(api: SiteApi) -> 
         await CutSources.of(api.deployment, "private", ["127.30.1.16/29"]).prepare()
 
 
-@pytest.mark.parametrize("spec", [delay(10.0), partition()], ids=["delay", "partition"])
+@pytest.mark.parametrize("spec", [delay(10.0), PARTITION], ids=["delay", "partition"])
 async def test_a_link_is_disturbed_by_an_object_that_also_expires(api: SiteApi, spec: dict[str, Any]) -> None:
     action = NetworkChaos.between(api.deployment, "private", spec)
     prior = await action.prepare()
@@ -199,14 +231,14 @@ async def test_a_link_is_disturbed_by_an_object_that_also_expires(api: SiteApi, 
 
 
 async def test_chaos_of_another_drill_is_not_taken_for_ours(api: SiteApi) -> None:
-    action = NetworkChaos.between(api.deployment, "private", partition())
+    action = NetworkChaos.between(api.deployment, "private", PARTITION)
     await action.apply()
     with pytest.raises(DrillError, match=r"another drill.s; delete it first$"):
         await action.prepare()
 
 
 async def test_flapping_toggles_and_leaves_nothing_in_flight(api: SiteApi) -> None:
-    link = NetworkChaos.between(api.deployment, "private", partition())
+    link = NetworkChaos.between(api.deployment, "private", PARTITION)
     action = FlappingChaos(link.cluster, "private", link.namespace, link.spec, 0.05)
     await action.apply()
     seen: set[int] = set()
@@ -223,6 +255,21 @@ async def test_flapping_toggles_and_leaves_nothing_in_flight(api: SiteApi) -> No
     await asyncio.sleep(0.1)
     assert seen == {0, 1}
     assert chaos(api) == [], "a change that was in flight when it was cancelled has landed before the undo"
+
+
+async def test_flapping_ends_with_its_leave(api: SiteApi) -> None:
+    link = NetworkChaos.between(api.deployment, "private", PARTITION)
+    action = FlappingChaos(link.cluster, "private", link.namespace, link.spec, 0.02)
+    assert set(action.arguments) == {"site", "namespace", "spec", "period_seconds"}
+
+    async def refused() -> None:
+        raise DrillError("the undo waits no more")
+
+    action.leave.ask = refused
+    await action.apply()
+    with pytest.raises(DrillError, match="waits no more"):
+        await asyncio.wait_for(action.sustain(), 5)
+    assert chaos(api) == [], "it was ended and not begun again"
 
 
 async def test_one_ready_pod_of_each_deployment_is_killed(api: SiteApi) -> None:
@@ -275,7 +322,7 @@ async def test_an_api_that_is_away_is_a_drills_error_and_no_other() -> None:
     actions: list[Action] = [
         ScaleToZero.of(gone, "private"),
         CutSources.of(gone, "private"),
-        NetworkChaos.between(gone, "private", partition()),
+        NetworkChaos.between(gone, "private", PARTITION),
         KillPods.of(gone, "private"),
         PowerOff.of(gone, "private", "metal3://default/host-1/m"),
         RefuseWrites.of(gone, "private"),
@@ -392,6 +439,15 @@ async def test_a_mark_a_person_put_there_is_neither_overwritten_nor_taken_away(s
             await action.apply()
     finally:
         marks.unmark(stores, "private")
+
+
+async def test_an_undo_is_tried_beside_the_mark_and_leaves_nothing(stores: Deployment) -> None:
+    action = MarkDrained.of(stores, "private")[0]
+    await action.try_undo("drill-1")
+    assert marked(stores) == {}
+    assert SignalStore.of(stores.storage["public"]).get("drill/drill-1") is None
+    with pytest.raises(DrillError, match="no such bucket"):
+        await replace(action, bucket="absent").try_undo("drill-1")
 
 
 async def test_a_mark_that_is_lost_by_itself_leaves_nothing_to_undo(stores: Deployment) -> None:

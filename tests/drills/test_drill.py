@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from drills import run as run_module
+from drills.actions.network_chaos import Leave
 from drills.drill import (
     Abort,
     Drill,
@@ -137,6 +138,36 @@ async def test_nothing_is_changed_once_the_undo_waits_no_more(tmp_path: Path, mo
     assert play.world.applied == 0
 
 
+async def test_each_change_needs_a_lease_that_was_just_renewed_and_lasts_longer_than_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = Play(tmp_path / "short", World(lease_left_seconds=10.0))
+    with pytest.raises(Abort, match="the lease in private has 10 s left, a change may take 10 s"):
+        await play.play()
+    assert play.world.applied == 0
+
+    async def refused(_: Stands) -> None:
+        raise DrillError("too late: the undo there is undoing")
+
+    monkeypatch.setattr(Stands, "renew", refused)
+    play = Play(tmp_path / "refused")
+    with pytest.raises(Abort, match="nothing is changed without the undo in private: too late"):
+        await play.play()
+    assert play.world.applied == 0
+
+
+async def test_what_goes_on_by_itself_asks_before_each_change(tmp_path: Path) -> None:
+    class Goes(Breaks):
+        leave = Leave()
+
+    world = World()
+    play = Altered(tmp_path, world, change=in_stage(actions=[Goes(world)]))
+    await play.play()
+    world.lease_is_lost = True
+    with pytest.raises(Abort, match="the undo in private waits no more"):
+        await Goes.leave.ask()
+
+
 async def test_leases_are_renewed_while_the_next_one_is_put_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = asyncio.Event()
 
@@ -182,6 +213,17 @@ async def test_a_frame_that_falls_away_during_the_drill_proves_nothing(tmp_path:
         await play.play()
     assert framed.undone == 1
     assert play.journal.clean
+
+
+async def test_a_frame_that_is_there_already_proves_nothing(tmp_path: Path) -> None:
+    world, framed = World(), World()
+
+    def change(drill: Drill) -> Drill:
+        return replace(drill, frame=[Breaks(framed, name="frame")], frame_symptom=Asks("the frame", lambda: True))
+
+    with pytest.raises(NotRun, match="was there before anything was done: the frame"):
+        await Altered(tmp_path, world, change=change).play()
+    assert (framed.applied, world.applied) == (0, 0)
 
 
 async def test_a_probe_that_breaks_while_it_watches_aborts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,11 @@ import pytest
 from drills import guard
 from drills.drill import Drill, Level, Observation
 from drills.guard import Guard, Rules, newest_held, refusals
+from drills.journal import FORMAT
+from signals import SignalError
 from signals.arming import Armed
+from signals.marks import InStore, Mark
+from stacks.contract import ENVIRONMENT_LABEL
 from tests.drills.worlds import Play, World, a_deployment
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -26,8 +30,8 @@ def a_drill(**changed: Any) -> Drill:
 
 def armed(**changed: Any) -> Armed:
     until = (NOW + timedelta(minutes=30)).isoformat()
-    given = {"token": "t", "env": "lab", "level": "live", "drill": "trial", "who": "ann@a", "until": until}
-    return Armed(**{**given, "approved_by": "bob@b", **changed})
+    given = {"token": "t", "env": "lab", "level": "live", "drill": "trial", "site": "private", "who": "ann@a"}
+    return Armed(**{**given, "until": until, "approved_by": "bob@b", **changed})
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +40,23 @@ def clusters(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     labels = {"private": "lab", "public": "lab"}
 
     def cluster(_: object, site: str) -> Any:
-        metadata = SimpleNamespace(labels={guard.ENVIRONMENT_LABEL: labels[site]})
+        metadata = SimpleNamespace(labels={ENVIRONMENT_LABEL: labels[site]})
         return SimpleNamespace(core=SimpleNamespace(read_namespace=lambda *_, **__: SimpleNamespace(metadata=metadata)))
 
     monkeypatch.setattr(guard, "cluster", cluster)
     return labels
+
+
+@pytest.fixture(autouse=True)
+def stores(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, bool], list[InStore]]:
+    """What lies in the stores for each site and kind of mark; no mark unless a test puts one."""
+    found: dict[tuple[str, bool], list[InStore]] = {}
+
+    def read(_: object, site: str, *, shadow: bool = False) -> list[InStore]:
+        return found.get((site, shadow), [InStore("private", counts=True, mark=None)])
+
+    monkeypatch.setattr(guard.marks, "read", read)
+    return found
 
 
 async def refused(
@@ -58,6 +74,7 @@ async def refused(
     asked = Guard(
         deployment=a_deployment(),
         drill=drill or a_drill(),
+        site="private",
         level=level,
         rules=rules,
         folder=folder,
@@ -70,9 +87,15 @@ async def refused(
 @pytest.fixture
 def rehearsed(tmp_path: Path) -> Path:
     """Journals with a drain drill that was held yesterday."""
-    ended = (NOW - timedelta(days=1)).isoformat()
-    (tmp_path / "a.json").write_text(json.dumps({"drill": "drain", "status": "held", "ended": ended}))
+    write(tmp_path / "a.json", NOW - timedelta(days=1))
     return tmp_path
+
+
+def write(path: Path, ended: datetime | str, **changed: Any) -> None:
+    """A journal of a drain drill that was held here, or of something near it."""
+    content = {"format": FORMAT, "drill": "drain", "env": "lab", "zone": "Z", "status": "held"}
+    content |= {"settings": {"level": "shadow"}, "ended": str(ended), **changed}
+    path.write_text(json.dumps(content))
 
 
 async def test_an_armed_approved_and_rehearsed_drill_is_let_in(
@@ -89,9 +112,10 @@ async def test_an_armed_approved_and_rehearsed_drill_is_let_in(
         (armed(env="prod"), "armed"),
         (armed(level="shadow"), "armed"),
         (armed(drill="another"), "armed"),
+        (armed(site="public"), "armed"),
         (armed(approved_by=""), "a second person agreed"),
     ],
-    ids=["none", "expired", "another environment", "another level", "another drill", "nobody agreed"],
+    ids=["none", "expired", "another environment", "another level", "another drill", "another site", "nobody agreed"],
 )
 async def test_a_token_that_does_not_fit_keeps_it_out(
     monkeypatch: pytest.MonkeyPatch, rehearsed: Path, token: Armed | None, condition: str
@@ -102,11 +126,73 @@ async def test_a_token_that_does_not_fit_keeps_it_out(
 async def test_a_live_drill_needs_a_fresh_drain_drill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     condition = "a drain drill was held in the last 7 days"
     assert await refused(monkeypatch, tmp_path, token=armed()) == [condition]
-    old = (NOW - timedelta(days=8)).isoformat()
-    (tmp_path / "a.json").write_text(json.dumps({"drill": "drain", "status": "held", "ended": old}))
+    write(tmp_path / "a.json", NOW - timedelta(days=8))
     assert await refused(monkeypatch, tmp_path, token=armed()) == [condition]
-    (tmp_path / "b.json").write_text(json.dumps({"drill": "drain", "status": "deviated", "ended": NOW.isoformat()}))
+    write(tmp_path / "b.json", NOW, status="deviated")
     assert await refused(monkeypatch, tmp_path, token=armed()) == [condition], "one that deviated proves nothing"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"zone": "another"}, {"env": "prod"}, {"settings": {"level": "observe"}}, {"settings": {}}, {"format": 1}],
+    ids=["another zone", "another environment", "observed", "no level", "another format"],
+)
+async def test_a_drain_drill_of_something_else_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    write(tmp_path / "a.json", NOW, **changed)
+    assert await refused(monkeypatch, tmp_path, token=armed()) == ["a drain drill was held in the last 7 days"]
+
+
+async def test_a_broken_file_beside_the_journals_stops_nobody(monkeypatch: pytest.MonkeyPatch, rehearsed: Path) -> None:
+    (rehearsed / "0.json").write_text("no JSON")
+    (rehearsed / "1.json").write_text("[]")
+    (rehearsed / "2.json").write_bytes(bytes([0xFF]))
+    write(rehearsed / "3.json", "yesterday")
+    write(rehearsed / "4.json", "2026-11-22T12:00:00")
+    assert await refused(monkeypatch, rehearsed, token=armed()) == []
+
+
+EVE = Mark("public", "eve", "today", "", shadow=False)
+
+
+@pytest.mark.parametrize(
+    ("where", "lies", "level", "kept_out"),
+    [
+        (("public", False), InStore("private", counts=True, mark=EVE), Level.LIVE, True),
+        (("public", False), InStore("private", counts=True, mark=None, error="away"), Level.LIVE, True),
+        (("public", False), InStore("public", counts=False, mark=EVE), Level.LIVE, False),
+        (("public", False), InStore("public", counts=False, mark=None, error="away"), Level.LIVE, False),
+        (("private", False), InStore("public", counts=True, mark=EVE), Level.LIVE, False),
+        (("public", True), InStore("private", counts=True, mark=EVE), Level.SHADOW, True),
+        (("public", True), InStore("private", counts=True, mark=EVE), Level.LIVE, False),
+        (("public", False), InStore("private", counts=True, mark=EVE), Level.OBSERVE, False),
+    ],
+    ids=["drained", "not known", "a copy", "a copy not known", "its own", "shadow", "a shadow's to the living", "seen"],
+)
+async def test_another_site_that_is_drained_or_may_be_keeps_it_out(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    stores: dict[tuple[str, bool], list[InStore]],
+    where: tuple[str, bool],
+    lies: InStore,
+    level: Level,
+    *,
+    kept_out: bool,
+) -> None:
+    stores[where] = [lies]
+    found = await refused(monkeypatch, tmp_path, level=level, rules=Rules.of("lab"))
+    assert found == (["no other site is drained"] if kept_out else [])
+
+
+async def test_a_site_without_a_store_is_not_known_to_be_led_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def read(*_: object, **__: object) -> list[InStore]:
+        raise SignalError("drain_stores of public are none")
+
+    monkeypatch.setattr(guard.marks, "read", read)
+    assert await refused(monkeypatch, tmp_path, rules=Rules.of("lab")) == ["no other site is drained"]
 
 
 async def test_a_shadow_drill_needs_no_second_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -147,5 +233,6 @@ async def test_the_lab_asks_for_no_token(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_the_newest_drill_that_was_held_counts(rehearsed: Path) -> None:
-    assert newest_held(rehearsed, "drain") == NOW - timedelta(days=1)
-    assert newest_held(rehearsed, "switchover-down") is None
+    write(rehearsed / "b.json", NOW - timedelta(days=3))
+    assert newest_held(rehearsed, "drain", a_deployment()) == NOW - timedelta(days=1)
+    assert newest_held(rehearsed, "switchover-down", a_deployment()) is None

@@ -50,3 +50,13 @@ def test_a_deployment_that_is_gone_leaves_nothing_to_undo(tmp_path: Path) -> Non
     journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
     journal.undo_stands([UNDO])
     assert unfinished(tmp_path, "another zone") == []
+
+
+def test_a_broken_file_hides_no_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "switchover-down", "lab", {}, "Z")
+    journal.undo_stands([UNDO])
+    (tmp_path / "0.json").write_text("half a fi")
+    (tmp_path / "1.json").write_text("[1]")
+    (tmp_path / "2.json").write_bytes(bytes([0xFF]))
+    (tmp_path / "3.json").write_text(json.dumps({"format": 2}))
+    assert unfinished(tmp_path, "Z") == [journal.path]

@@ -7,19 +7,25 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from drills import access
 from drills import lease as lease_module
+from drills import undo as undo_module
 from drills.actions.network_policy import CutSources
 from drills.actions.scale import ScaleToZero
 from drills.drill import DrillError, NotRun, until
-from drills.lease import DOCUMENT, RELEASED, RENEWED, STATE, Lease, State, Undo, left_behind
+from drills.lease import DOCUMENT, RELEASED, RENEWED, STATE, WHY, Lease, State, Undo
 from drills.lease_job import DRILL_LABEL
+from drills.settle import left_behind
 from lab.kubernetes.api.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD
 from tests.drills.site_api import NAMESPACE_NAME, SiteApi, kubeconfig, playing, serving_api
 
@@ -84,7 +90,7 @@ async def test_it_stands_with_what_is_to_be_undone_and_is_taken_away_when_nothin
         [term] = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"][
             "requiredDuringSchedulingIgnoredDuringExecution"
         ]["nodeSelectorTerms"]
-        assert term["matchExpressions"][0] == {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["n1"]}
+        assert term == {"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["n1"]}]}
         assert not lease.lost
         assert await lease.release() == State.CLEAN
     assert left(api) == ([], [])
@@ -109,6 +115,56 @@ async def test_a_job_that_says_it_stands_and_does_not_run_is_not_run(
     with pytest.raises(NotRun):
         await standing
     assert left(api) == ([], [])
+
+
+async def test_an_undo_that_could_not_undo_is_not_run_and_says_why(api: SiteApi) -> None:
+    standing = asyncio.create_task(a_lease(api).stand([]))
+    assert await until(lambda: "drill-1" in api.maps(), 5)
+    api.say("drill-1", **{STATE: State.FAILED, WHY: "no key to the store"})
+    with pytest.raises(NotRun, match="does not stand in private: failed: no key to the store; nothing was touched"):
+        await standing
+    assert left(api) == ([], [])
+
+
+async def test_a_kubeconfig_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.drills.worlds import a_deployment
+
+    hung = threading.Event()
+    monkeypatch.setattr(lease_module, "cluster", lambda *_: hung.wait(10))
+    monkeypatch.setattr(lease_module, "answered", partial(access.answered, seconds=0.1))
+    began = time.monotonic()
+    try:
+        with pytest.raises(DrillError, match="private: TimeoutError"):
+            await Lease(a_deployment(), "private", "1", 5.0).renew()
+        assert time.monotonic() - began < 5
+    finally:
+        hung.set()
+
+
+async def test_a_kubeconfig_nobody_can_use_is_not_run() -> None:
+    from tests.drills.worlds import a_deployment
+
+    deployment = a_deployment()
+    pool = {site: replace(each, kubeconfig='{"kind": "Config"}') for site, each in deployment.pool.items()}
+    with pytest.raises(NotRun, match="its kubeconfig cannot be used"):
+        await Lease(replace(deployment, pool=pool), "private", "1", 5.0).stand([])
+
+
+async def test_a_lease_ages_while_its_machine_sleeps(api: SiteApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease, now = a_lease(api, 60.0), lease_module.awake_or_not()
+    assert not lease.lost
+    monkeypatch.setattr(lease_module, "awake_or_not", lambda: now + 61.0)
+    assert lease.lost
+
+
+@pytest.mark.parametrize("state", [State.UNDOING, State.FAILED])
+async def test_an_undo_that_is_at_work_takes_no_renewal(api: SiteApi, state: str) -> None:
+    lease = a_lease(api, 60.0)
+    with playing(api):
+        await lease.stand([])
+    api.say("drill-1", **{STATE: state})
+    with pytest.raises(DrillError, match=f"too late: the undo there is {state}"):
+        await lease.renew()
 
 
 WAITING = {"name": "undo", "image": "a", "imageID": "", "ready": False, "restartCount": 0}
@@ -268,12 +324,14 @@ async def test_a_drill_that_dies_is_undone_in_its_site(api: SiteApi, monkeypatch
         for undo in wanted:
             await undo.action.apply()
         died = time.monotonic()
+        assert await until(lambda: (scale(api, "gateway"), scale(api, "triton")) == (2, 3), 2.0 + 10)
+        assert api.maps()["drill-1"][STATE] == State.UNDOING
         said, _ = await asyncio.to_thread(process.communicate, timeout=30)
     finally:
         process.kill()
         process.wait(10)
     assert process.returncode == 0, said
-    assert time.monotonic() - died < 2.0 + 10
+    assert time.monotonic() - died >= undo_module.LATE_SECONDS, "it goes on looking for what was on its way"
     steps = [
         "standing: lease of 2 s; to undo: scale gateway and triton of private to zero; drop what anybody sends",
         "the lease has run out: nobody renewed it",
@@ -288,6 +346,26 @@ async def test_a_drill_that_dies_is_undone_in_its_site(api: SiteApi, monkeypatch
     assert (scale(api, "gateway"), scale(api, "triton")) == (2, 3)
     for undo in wanted:
         assert await undo.action.residue(undo.prior) == []
+
+
+async def test_an_undo_that_was_stopped_while_it_undid_never_stands_again(
+    api: SiteApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "STAND_SECONDS", 20.0)
+    process, wanted, _ = await stood(api, 60.0)
+    process.kill()
+    process.communicate()
+    await wanted[0].action.apply()
+    api.say("drill-1", **{STATE: State.UNDOING, RELEASED: "true"})
+    process = program(api)
+    try:
+        said, _ = await asyncio.to_thread(process.communicate, timeout=30)
+    finally:
+        process.kill()
+        process.wait(10)
+    assert process.returncode == 0, said
+    assert "standing" not in said
+    assert scale(api, "gateway") == 2
 
 
 async def test_a_drill_that_releases_its_undo_finds_it_clean(api: SiteApi, monkeypatch: pytest.MonkeyPatch) -> None:

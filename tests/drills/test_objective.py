@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -13,8 +13,10 @@ from drills.drill import Observation
 from drills.evidence import Evidence, Moments
 from drills.objective import Objective
 from drills.sample import Outcome, Sample
+from stacks.contract import Deployment
 from tests.drills.worlds import DIGEST, a_deployment
 
+ADDRESSES = {"private": "192.0.2.1", "public": "192.0.2.2"}
 BROKEN, EFFECT, RESTORED, WELL, END = 100.0, 101.0, 110.0, 131.0, 140.0
 
 
@@ -24,14 +26,35 @@ def asked(at: float, outcome: Outcome = Outcome.OK, site: str = "public", **give
     fields = {"client_class": "dns", "status": 200 if answered else None, "detail": "", **given}
     took = fields.pop("took", 0.01)
     return Sample(
-        at, at, at + took, 0, outcome=outcome, site=site if answered else None, address="a", digest=DIGEST, **fields
+        at,
+        at,
+        at + took,
+        0,
+        outcome=outcome,
+        site=site if answered else None,
+        digest=DIGEST,
+        **{"address": ADDRESSES["private"], **fields},
     )
+
+
+def deployed() -> Deployment:
+    deployment = a_deployment()
+    sites = {name: replace(site, address=ADDRESSES[name]) for name, site in deployment.traffic.sites.items()}
+    return replace(deployment, traffic=replace(deployment.traffic, sites=sites))
+
+
+def aliased(found: Evidence) -> Evidence:
+    """The disturbed site is entered through a load balancer."""
+    pool = found.deployment.pool
+    balanced = {**pool, found.site: replace(pool[found.site], edge_dns_name="edge.elb.example")}
+    found.deployment = replace(found.deployment, pool=balanced)
+    return found
 
 
 def evidence(*extra: Sample, site_until: float = BROKEN, **moments: object) -> Evidence:
     """A site that was lost at 100 and put back at 110: its users were answered by the other one at once."""
     given = {"bitten": 100.2, "effect": EFFECT, "restored": RESTORED, "well": WELL, "lasted": True, "looks": 5}
-    found = Evidence(a_deployment(), "private", started=90.0)
+    found = Evidence(deployed(), "private", started=90.0)
     found.stages = [Moments("lost", BROKEN, **{**given, **moments})]
     for step in range(int((END - 90) * 10)):
         at = 90 + step / 10
@@ -112,7 +135,21 @@ CASES = [
         [evidence(failed_at(105.0, source="127.30.1.17")), evidence()],
         [evidence(asked(105.0, source="127.30.1.17"))],
     ),
-    Case("hurt", objective.hurt, [evidence(HURT)], [evidence(), evidence(failed_at(95.0)), evidence(LATE), unbroken()]),
+    Case(
+        "hurt",
+        objective.hurt,
+        [evidence(HURT), aliased(evidence(failed_at(100.05, address="192.0.2.9")))],
+        [
+            evidence(),
+            evidence(failed_at(95.0)),
+            evidence(LATE),
+            unbroken(),
+            evidence(failed_at(100.05, address=ADDRESSES["public"])),
+            evidence(failed_at(100.05, address=None)),
+            aliased(evidence(failed_at(100.05, address=ADDRESSES["public"]))),
+            aliased(evidence(failed_at(100.05, address=None))),
+        ],
+    ),
     Case("lasted", objective.lasted, [evidence()], [evidence(lasted=False), unbroken()]),
     Case("dropped", objective.dropped, [evidence()], [evidence(effect=None), unbroken()]),
     Case(

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from drills import run as run_module
-from drills.drill import Abort, DrillError, NotRun, Verdict, until
+from drills.drill import Abort, Drill, DrillError, NotRun, Verdict, until
 from drills.journal import unfinished
 from drills.lease import State
 from drills.load import Sample
@@ -63,6 +64,46 @@ async def test_a_fault_that_does_not_bite_is_not_run_and_still_undone(tmp_path: 
         await play.play()
     assert play.world.undone == 1
     assert play.journal.clean
+
+
+async def test_a_symptom_that_is_there_before_anything_was_done_proves_nothing(tmp_path: Path) -> None:
+    play = Play(tmp_path, World(broken=True, hurts=0))
+    with pytest.raises(NotRun, match="the symptom was there before anything was done: symptom: asked"):
+        await play.play()
+    assert play.world.applied == 0
+    assert play.journal.clean
+
+
+async def test_the_symptom_of_one_stage_has_to_go_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "LOOK_SECONDS", 0.01)
+
+    class Lingers(Play):
+        linger_looks = 5
+
+        def drill(self) -> Drill:
+            made = super().drill()
+
+            def there() -> bool:
+                if self.world.undone == 1 and not self.world.broken and self.linger_looks > 0:
+                    self.linger_looks -= 1
+                    return True
+                return self.world.broken
+
+            stages = [replace(stage, symptom=self.probe("symptom", there)) for stage in made.stages]
+            return replace(made, stages=stages)
+
+    play = Lingers(tmp_path / "short", World(hurts=1), stages=2)
+    result = await play.play()
+    assert result.verdict is Verdict.HELD, result.reason
+    assert play.linger_looks == 0
+    monkeypatch.setattr(run_module, "GONE_SECONDS", 0.05)
+    play = Lingers(tmp_path / "long", World(hurts=1), stages=2)
+    play.linger_looks = 1_000_000
+    with pytest.raises(NotRun, match="the symptom was there before anything was done"):
+        await play.play()
+    assert (play.world.applied, play.world.undone) == (1, 1)
 
 
 async def test_an_action_that_fails_half_way_is_undone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from drills import cli, session
 from drills.drill import DrillError, Level, NotRun, Observation
 from drills.session import Request
-from signals import arming
+from signals import arming, marks
 from signals.lock import hold
 from stacks.contract import Deployment
 from tests.drills.site_api import SiteApi, serving_api
@@ -29,7 +29,7 @@ NOBODY = {"region_name": "us-east-1", "aws_access_key_id": "none", "aws_secret_a
         ({"rate_per_second": 0.0}, "a rate above 0"),
         ({"rate_per_second": float("nan")}, "a rate above 0"),
         ({"rate_per_second": 1001.0}, "up to 1000"),
-        ({"lease_seconds": 1.0}, "a lease of 1 s; it lasts 5 to 300 s"),
+        ({"lease_seconds": 1.0}, "a lease of 1 s; it lasts 15 to 300 s"),
         ({"lease_seconds": 3600.0}, "a lease of 3600 s"),
         ({"lease_seconds": -1.0}, "a lease of -1 s"),
     ],
@@ -76,11 +76,41 @@ def api(served: SiteApi, buckets: str, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("TANDEM_HOME", str(tmp_path))
     monkeypatch.setattr(session, "read_deployment", lambda *_: served.deployment)
 
-    async def room(*_: object) -> Observation:
+    async def room(*_: object, **__: object) -> Observation:
         return Observation("headroom", held=True, detail="enough")
 
     monkeypatch.setattr(session, "headroom", room)
     return served
+
+
+def test_observing_is_no_running() -> None:
+    with pytest.raises(NotRun, match="level observe asks and touches nothing"):
+        session.execute(Request(name="drain", env="lab", level=Level.OBSERVE), lambda *_: None, lambda _: None)
+
+
+@pytest.mark.live
+async def test_the_drills_own_load_is_part_of_the_demand(api: SiteApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    async def room(*_: object, extra_per_second: float = 0.0) -> Observation:
+        asked.append(extra_per_second)
+        return Observation("headroom", held=True, detail="enough")
+
+    monkeypatch.setattr(session, "headroom", room)
+    await session.plan(Request(name="drain", env="lab", rate_per_second=70.0), api.deployment)
+    assert asked == [70.0]
+
+
+@pytest.mark.live
+def test_another_site_that_is_drained_keeps_every_drill_out(api: SiteApi) -> None:
+    marks.mark(api.deployment, "public", who="eve", why="")
+    try:
+        done = typed("run", "drain", "--dry-run")
+        assert done.exit_code == 2, done.output
+        assert "public is, by a mark of eve" in done.output
+        assert typed("run", "drain", "--site", "public", "--dry-run").exit_code == 0, "its own mark is its own affair"
+    finally:
+        marks.unmark(api.deployment, "public")
 
 
 def everything(api: SiteApi) -> list[Any]:
@@ -140,7 +170,7 @@ def test_a_locked_environment_is_not_run(api: SiteApi, tmp_path: Path) -> None:
 def test_a_guard_that_refuses_is_not_run_and_leaves_no_journal(
     api: SiteApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def none(*_: object) -> Observation:
+    async def none(*_: object, **__: object) -> Observation:
         return Observation("headroom", held=False, detail="80 of [60] requests/s")
 
     monkeypatch.setattr(session, "headroom", none)
@@ -197,7 +227,9 @@ def test_a_drill_is_armed_by_one_and_approved_by_another(api: SiteApi, monkeypat
     armed = typed("arm", "switchover", "--env", "lab", "--level", "live")
     assert armed.exit_code == 0, armed.output
     token = armed.stdout.strip().splitlines()[0]
-    assert "switchover-down at level live in lab is armed by ann@a" in armed.output, "no fault: the one that is meant"
+    assert "switchover-down of private at level live in lab is armed by ann@a" in armed.output, (
+        "no fault: the one that is meant"
+    )
     assert f"a second person has to agree: tandem drill approve {token} --env lab" in armed.output
     own = typed("approve", token, "--env", "lab")
     assert own.exit_code == 1
@@ -212,6 +244,7 @@ def test_a_drill_is_armed_by_one_and_approved_by_another(api: SiteApi, monkeypat
     [
         (("arm", "melt", "--env", "lab"), "not known"),
         (("arm", "drain", "--fault", "down", "--env", "lab"), "none to choose"),
+        (("arm", "drain", "--site", "moon", "--env", "lab"), "choose one of private, public"),
         (("arm", "drain", "--minutes", "0", "--env", "lab"), "a token lasts 1 to 240"),
         (("approve", "none", "--env", "lab"), "token 'none' is in no store"),
     ],

@@ -13,12 +13,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from drills import gateways, headroom, site_status
+from drills import site as site_module
 from drills.gateways import Flow
-from drills.site import RefusedError, UnfinishedError, drain, restore
+from drills.probes import NothingShed, shedding
+from drills.site import Course, RefusedError, UnfinishedError, drain, restore
 from signals import lock, marks, snapshot
 from stacks.contract import Deployment
 from tests.drills import site_stage
@@ -154,6 +157,46 @@ async def test_a_shadow_drain_leaves_users_where_they_are(world: World) -> None:
         await drain(nameless, "private", who="ada", shadow=True)
 
 
+async def test_of_two_drains_at_once_one_gives_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, write = threading.Barrier(2), marks.mark
+
+    def together(*given: object, **named: object) -> object:
+        both.wait(WAIT_SECONDS)
+        written = write(*given, **named)  # type: ignore[arg-type]
+        both.wait(WAIT_SECONDS)
+        return written
+
+    monkeypatch.setattr(marks, "mark", together)
+    one, other = await asyncio.gather(
+        drain(world.deployment, "private", who="ada"),
+        drain(world.deployment, "public", who="eve"),
+        return_exceptions=True,
+    )
+    assert isinstance(other, RefusedError), other
+    assert "private was drained at the same time" in str(other)
+    assert isinstance(one, Course), one
+    assert marked(world, "private") == ["public"]
+    assert not any(each.mark for each in marks.read(world.deployment, "public")), "its copy is taken back as well"
+
+
+async def test_a_drain_that_came_later_gives_way_to_one_that_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one looked before this one wrote, so it knows nothing of it and goes on."""
+    monkeypatch.setattr(site_module, "YIELD_SECONDS", 0.5)
+    write = marks.mark
+
+    def overtaken(*given: object, **named: object) -> object:
+        write(world.deployment, "public", who="eve", why="")
+        return write(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(marks, "mark", overtaken)
+    with pytest.raises(RefusedError, match="public was drained at the same time, and private would be the last"):
+        await drain(world.deployment, "private", who="ada")
+    assert not any(each.mark for each in marks.read(world.deployment, "private"))
+    assert marked(world, "public") == ["private"]
+
+
 async def test_a_site_that_is_not_well_stays_drained(world: World) -> None:
     marks.mark(world.deployment, "private", who="ada", why="")
     world.sites["private"].well = False
@@ -167,7 +210,8 @@ async def test_the_hold_down_begins_anew_after_every_break(world: World) -> None
     flapping = threading.Event()
 
     def flap() -> None:
-        while not flapping.wait(0.3):
+        # Ill for longer than a look and the pause after it take, so that no break is missed between two looks.
+        while not flapping.wait(0.3 if world.sites["private"].well else 1.5):
             world.sites["private"].well = not world.sites["private"].well
 
     thread = threading.Thread(target=flap)
@@ -231,6 +275,55 @@ def test_a_site_nobody_asks_is_judged_by_the_others_latency(world: World) -> Non
     assert not share.enough
     (idle,) = headroom.shares(world.deployment, ["public"], {"private": a_flow(0, None), "public": a_flow(0, None)})
     assert idle.enough, "nothing to carry"
+
+
+def test_a_drills_own_load_comes_on_top(world: World) -> None:
+    flows = {"private": a_flow(40.0), "public": a_flow(10.0)}
+    (share,) = headroom.shares(world.deployment, ["public"], flows, 7.0)
+    assert share.requests_per_second == 57.0
+    assert not share.enough, "57/s is more than 70% of 80/s"
+    idle = {"private": a_flow(0, None), "public": a_flow(0, None)}
+    (share,) = headroom.shares(world.deployment, ["public"], idle, 7.0)
+    promised = world.deployment.traffic.objectives.p99_ms / 1000
+    assert share.capacity_per_second == 8 / (headroom.USABLE_SHARE * promised), (
+        "nobody was ever answered: what is promised has to do"
+    )
+
+
+async def test_a_survivor_that_sheds_is_told_from_one_that_cannot_be_asked(world: World) -> None:
+    probe = NothingShed(world.deployment, "public")
+    world.sites["public"].shedding = True
+    assert (await probe.ask()).held, "the first look has nothing to compare with"
+    shed = await probe.ask()
+    assert not shed.held
+    assert "requests/s shed" in shed.detail
+    world.sites["public"].reachable = False
+    silent = await probe.ask()
+    assert silent.held
+    assert "no news" in silent.detail
+    world.sites["public"].reachable = True
+    assert not (await probe.ask()).held
+    world.sites["public"].shedding = False
+    await probe.ask()
+    assert (await probe.ask()).held
+
+
+async def test_gateways_that_take_their_time_are_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    answered = gateways.read
+
+    def late(*given: Any) -> gateways.Reading:
+        assert go.wait(WAIT_SECONDS)
+        return answered(*given)
+
+    monkeypatch.setattr(gateways, "read", late)
+    monkeypatch.setattr(shedding, "ANSWER_SECONDS", 0.05)
+    probe = NothingShed(world.deployment, "public")
+    for _ in range(2):
+        assert "not said yet" in (await probe.ask()).detail
+    go.set()
+    monkeypatch.setattr(shedding, "ANSWER_SECONDS", WAIT_SECONDS)
+    assert (await probe.ask()).detail == "first look"
 
 
 def test_sites_of_weight_0_share_alike(world: World) -> None:

@@ -1,6 +1,7 @@
 """The undo that stands in a site: patient while it is renewed, at work when it is not, loud when it cannot."""
 
 import asyncio
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from urllib3.exceptions import ProtocolError
 
 from drills import undo
 from drills.drill import DrillError
-from drills.lease import RELEASED, RENEWED
+from drills.lease import RELEASED, RENEWED, State
 from tests.drills.worlds import Breaks, World
 
 
@@ -92,6 +93,46 @@ def test_what_cannot_be_undone_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(undo, "RETRY_SECONDS", 0.01)
     world = World(broken=True, undo_fails=1_000_000)
     assert asyncio.run(undo.put_back([(Breaks(world), {"broken": False})], 0.1)) == ["the world is broken"]
+
+
+def test_a_change_that_lands_late_is_undone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(undo, "RETRY_SECONDS", 0.01)
+    world = World()
+    threading.Timer(0.1, lambda: setattr(world, "broken", True)).start()
+    assert asyncio.run(undo.put_back([(Breaks(world), {"broken": False})], 5.0, late_seconds=0.4)) == []
+    assert (world.broken, world.undone) == (False, 1)
+
+
+class Map:
+    """A lease's ConfigMap that hears only every second word, and what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.calls = 0
+
+    def say(self, state: str, why: str = "") -> None:
+        self.calls += 1
+        if self.calls % 2:
+            raise ProtocolError("gone")
+        self.said.append(state + why)
+
+
+def test_it_says_that_it_undoes_before_it_does_and_an_api_that_is_silent_keeps_it_from_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(undo, "RETRY_SECONDS", 0.01)
+    world, kept = World(broken=True), Map()
+    world.log = kept.said
+    assert asyncio.run(undo.undone(kept, [(Breaks(world), {"broken": False})], 0.0)) == []  # type: ignore[arg-type]  # a map
+    assert kept.said == [State.UNDOING, "undo"]
+
+    def deaf(*_: object) -> None:
+        raise ProtocolError("gone")
+
+    monkeypatch.setattr(undo, "API_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(kept, "say", deaf)
+    world.broken = True
+    assert asyncio.run(undo.undone(kept, [(Breaks(world), {"broken": False})], 0.0)) == []  # type: ignore[arg-type]  # a map
 
 
 def test_a_residue_that_cannot_be_asked_about_counts_as_one() -> None:

@@ -157,6 +157,7 @@ class World:
     lease_stands: bool = True
     lease_ends: str = State.CLEAN
     lease_is_lost: bool = False
+    lease_left_seconds: float = 60.0
     log: list[str] = field(default_factory=list)
 
     def outcome(self) -> Outcome:
@@ -236,6 +237,10 @@ class Stands:
     async def keep(self) -> None:
         await asyncio.sleep(3600)
 
+    async def renew(self) -> None:
+        if self.lost:
+            raise DrillError("too late")
+
     async def release(self) -> str:
         self.world.log.append("lease released")
         return self.world.lease_ends
@@ -246,6 +251,10 @@ class Stands:
     @property
     def lost(self) -> bool:
         return self.world.lease_is_lost and self.world.applied > 0
+
+    @property
+    def left_seconds(self) -> float:
+        return self.world.lease_left_seconds
 
 
 @dataclass

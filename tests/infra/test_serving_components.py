@@ -56,7 +56,6 @@ GATEWAY = GatewayArgs(
     edge_port=8080,
     edge=VirtualAddress(address="192.0.2.10"),
     triton_service="triton",
-    health_path="/healthz",
     health_token="token",
     drain_url="http://store.example:9000/signals/drain/private",
     drain_token="mark",
@@ -166,6 +165,16 @@ def test_a_disruption_takes_one_pod_at_a_time(graph_of: Any) -> None:
 
 
 @BOTH
+def test_what_a_drill_scales_the_next_up_takes_back(graph_of: Any) -> None:
+    assert graph_of().one("Deployment")["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
+
+
+def test_what_a_drill_cuts_the_next_up_takes_back() -> None:
+    policy = ingress_graph().one("NetworkPolicy", "ingress-gateway")
+    assert policy["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
+
+
+@BOTH
 def test_pods_are_found_by_what_selects_them(graph_of: Any) -> None:
     graph = graph_of()
     deployment = graph.one("Deployment")["spec"]
@@ -200,8 +209,13 @@ def test_a_rollout_of_triton_asks_for_no_spare_gpu_and_one_of_the_gateway_loses_
 
 def test_the_gateway_is_ready_by_its_golden_result_and_never_restarted_for_it() -> None:
     [server] = pod_of(gateway_graph())["containers"]
-    assert server["readinessProbe"]["httpGet"]["path"] == "/healthz"
+    assert server["readinessProbe"]["httpGet"]["path"] == gateway.READY_PATH == "/readyz"
     assert server["livenessProbe"]["httpGet"]["path"] == server["startupProbe"]["httpGet"]["path"] == gateway.LIVE_PATH
+
+
+def test_readiness_does_not_ask_what_the_dns_service_asks_or_a_hold_down_would_leave_no_pod_to_answer() -> None:
+    [server] = pod_of(gateway_graph())["containers"]
+    assert "/healthz" not in {server[probe]["httpGet"]["path"] for probe in server if probe.endswith("Probe")}
 
 
 def test_the_gateway_is_told_all_it_has_to_know() -> None:
@@ -312,10 +326,10 @@ def test_an_undo_can_put_back_and_can_create_nothing() -> None:
     graph = lease_graph()
     [role] = graph.of("Role").values()
     verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
-    assert verbs == {"get", "list", "watch", "patch", "delete"}
+    assert verbs == {"get", "patch", "delete"}
     assert not [rule for rule in role["rules"] if "*" in rule["resources"] + rule["apiGroups"] + rule["verbs"]]
     deletable = {name for rule in role["rules"] if "delete" in rule["verbs"] for name in rule["resources"]}
-    assert deletable == {"pods", "networkchaos", "httpchaos"}
+    assert deletable == {"networkchaos"}
     assert "secrets" not in {name for rule in role["rules"] for name in rule["resources"]}
     binding = graph.one("RoleBinding")
     assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "drill-lease"}

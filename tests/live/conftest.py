@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("drills", "infra", "lab", "serving", "stacks")
+ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks")
 STEP_DEADLINE_SECONDS = 300
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from drills.drill import Verdict
-from trials import defence, kill, table
+from trials import kill, table
 from trials.line import Line
 from trials.table import Row
 
@@ -29,17 +29,15 @@ def cells(row: Row, line: Line, *columns: str) -> dict[str, table.Cell]:
     return dict(table.fill(row, line, columns))
 
 
-@pytest.mark.parametrize("name", ["drain", "switchover-blackhole", "pod-loss"])
-def test_a_drill_holds_on_a_healthy_lab(quick: Line, name: str) -> None:
-    cell = cells(ROWS[name], quick, "healthy")["healthy"]
+def test_a_drill_holds_on_a_healthy_lab(quick: Line) -> None:
+    cell = cells(ROWS["pod-loss"], quick, "healthy")["healthy"]
     assert cell.verdict is Verdict.HELD, cell.reason
 
 
 def test_a_drill_deviates_when_its_defence_is_off(quick: Line) -> None:
-    row = Row("switchover", "down", defence.UNCHECKED)
-    cell = cells(row, quick, "defence off")["defence off"]
+    cell = cells(ROWS["switchover-down"], quick, "defence off")["defence off"]
     assert cell.verdict is Verdict.DEVIATED, cell.reason
-    assert "DNS dropped the site: no" in cell.reason
+    assert "DNS dropped the site" in cell.missed
 
 
 def test_a_drill_whose_action_does_nothing_is_not_run(quick: Line) -> None:
@@ -51,11 +49,15 @@ def test_a_drill_whose_action_does_nothing_is_not_run(quick: Line) -> None:
 def test_a_drill_whose_undo_cannot_start_touches_nothing(quick: Line) -> None:
     cell = cells(ROWS["node-loss"], quick, "undo cannot start")["undo cannot start"]
     assert cell.verdict is Verdict.NOT_RUN
-    assert "the undo could not be put up" in cell.reason or "does not stand" in cell.reason
+    assert "the undo does not stand in private" in cell.reason
+    newest = max(kill.journals(), key=lambda path: path.stat().st_mtime)
+    assert newest.name.partition("-")[2].startswith("node-loss")
+    assert not kill.acted(newest)
 
 
+@pytest.mark.timeout(900)
 def test_a_site_puts_back_what_a_drill_did_whose_host_died_or_was_cut_off(quick: Line) -> None:
     seed = random.SystemRandom().randrange(2**31)
-    planned = kill.strikes(5, random.Random(seed), longest_seconds=20.0)  # noqa: S311  moments, not secrets
+    planned = kill.strikes(5, random.Random(seed))  # noqa: S311  moments, not secrets
     done = kill.carry_out(quick, planned, print)
     assert [(str(strike), wrong) for strike, wrong in done if wrong] == [], f"seed {seed}"

@@ -316,7 +316,7 @@ async def test_a_draining_gateway_answers_and_asks_clients_to_go(http: httpx.Asy
 
 async def test_openapi_tells_the_request_its_examples_and_every_refusal(http: httpx.AsyncClient) -> None:
     document: dict[str, Any] = (await http.get("/openapi.json")).json()
-    assert set(document["paths"]) == {PATH, "/healthz", "/livez", "/metrics"}
+    assert set(document["paths"]) == {PATH, "/healthz", "/readyz", "/livez", "/metrics"}
     operation = document["paths"][PATH]["post"]
     body = operation["requestBody"]["content"]["application/json"]
     assert set(body["schema"]["properties"]) == {"history", "k", "surface"}

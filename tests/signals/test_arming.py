@@ -30,17 +30,27 @@ def bench(server: Stores) -> Stores:
 
 
 def armed(bench: Stores, *cut: str, minutes: int = 30) -> Armed:
-    return arm(bench.stores(*cut), env="prod", level="live", drill="drain", minutes=minutes, who="ann@desk", now=NOW)
+    return arm(
+        bench.stores(*cut),
+        env="prod",
+        level="live",
+        drill="drain",
+        site="private",
+        minutes=minutes,
+        who="ann@desk",
+        now=NOW,
+    )
 
 
 def test_a_token_is_read_back_from_any_store_as_it_was_written(bench: Stores) -> None:
     token = armed(bench)
     for site in ("private", "public"):
         assert read(bench.stores(only=(site,)), token.token) == token
-    assert (token.env, token.level, token.drill, token.who, token.approved_by) == (
+    assert (token.env, token.level, token.drill, token.site, token.who, token.approved_by) == (
         "prod",
         "live",
         "drain",
+        "private",
         "ann@desk",
         "",
     )

@@ -15,6 +15,7 @@ import pytest
 
 from signals import LockedError, SignalError, lock
 from signals.holder import Holder
+from signals.store import SignalStore
 from tests.signals import bench
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +135,42 @@ def test_what_was_taken_before_a_refusal_is_given_back(stores: bench.Stores, tmp
     ):
         pass
     assert [each.holder is None for each in lock.status(stores.stores())] == [True, False]
+
+
+def test_a_lapsed_store_is_not_taken_from_a_holder_that_has_another(stores: bench.Stores, tmp_path: Path) -> None:
+    """Its holder could not reach the first store for its lease, and still works."""
+    written(stores, elsewhere(lease_seconds=0.0), "private")
+    written(stores, elsewhere(), "public")
+    until(lambda: lock.status(stores.stores())[0].holder is None)
+    before = stores.stores()[0].get(lock.KEY)
+    with pytest.raises(LockedError, match="eve@far 7"), lock.hold("lab", tmp_path, stores.stores(), "up"):
+        pass
+    after = stores.stores()[0].get(lock.KEY)
+    assert before is not None
+    assert after is not None
+    assert (after.etag, after.body) == (before.etag, before.body), "nothing was written"
+
+
+def test_a_store_that_is_taken_while_others_are_written_has_these_given_back(
+    stores: bench.Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    occupy = lock.EnvironmentLock._occupy
+
+    def overtaken(held: lock.EnvironmentLock, store: SignalStore) -> None:
+        occupy(held, store)
+        written(stores, elsewhere(), "public")
+
+    with lock.hold("lab", tmp_path, [], "up") as held:
+        with monkeypatch.context() as patch:
+            patch.setattr(lock.EnvironmentLock, "_occupy", overtaken)
+            with pytest.raises(LockedError, match="eve@far 7"):
+                held.take(stores.stores())
+        assert held.sites == []
+        assert [each.holder is None for each in lock.status(stores.stores())] == [True, False]
+        lock.break_open(stores.stores())
+        held.take(stores.stores())
+        assert held.sites == ["private", "public"], "what was given back can be taken again"
+        assert all(each.holder and each.holder.token == held.holder.token for each in lock.status(stores.stores()))
 
 
 def test_a_lapsed_lock_is_taken_over_by_the_stores_clock(stores: bench.Stores, tmp_path: Path) -> None:

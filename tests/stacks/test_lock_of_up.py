@@ -123,7 +123,9 @@ def test_an_up_leaves_a_signed_snapshot_on_the_machine_and_in_every_store_and_th
     assert taken.outputs["storage-public.lab"]["signal_bucket"] == "signals-public"
     assert taken.outputs["traffic.lab"] == {"arn": "arn:fixed-traffic.lab"}
     for store in stores.stores():
-        assert snapshot.fetch(store, "lab", workspace.home) == taken
+        stored = store.get(snapshot.KEY)
+        assert stored is not None
+        assert snapshot.verify(stored.body, "lab", workspace.home) == taken
         standing = store.get(lock.KEY)
         assert standing is not None, "it was taken as soon as the stores were up"
         assert Holder.parse(standing.body, 1.0).released

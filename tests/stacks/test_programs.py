@@ -202,13 +202,17 @@ def test_a_site_with_settings_and_no_weight_stops_the_traffic_stack_before_any_r
 
 
 def test_a_site_may_be_an_alias_of_its_load_balancer() -> None:
-    record = program("traffic.lab", alias_sites=["public"]).one("Record", "traffic-public")
-    assert record["aliases"][0]["name"] == "public-edge.elb.example"
+    graph = program("traffic.lab", alias_sites=["public"], objective_recovery_seconds=95)
+    assert graph.one("Record", "traffic-public")["aliases"][0]["name"] == "public-edge.elb.example"
+    assert graph.result["ttl_seconds"] == 60, "an alias has the DNS service's own TTL"
+    assert exported("traffic.lab")["ttl_seconds"] == 5
+    with pytest.raises(SettingError, match=r"costs up to 95 s.* an alias's own TTL 60 .*promise at least 95"):
+        program("traffic.lab", alias_sites=["public"], objective_recovery_seconds=94)
 
 
 def test_an_alias_for_a_site_without_a_load_balancer_names_the_missing_output() -> None:
     with pytest.raises(ValueError, match=r"edge_dns_name of pool-private\.lab is empty"):
-        program("traffic.lab", alias_sites=["private"])
+        program("traffic.lab", alias_sites=["private"], objective_recovery_seconds=95)
 
 
 def test_a_serving_stack_of_the_wrong_kind_names_the_missing_output() -> None:
