@@ -12,7 +12,7 @@ from drills.access import API_TIMEOUT_SECONDS, COMPONENT, cluster
 from drills.actions.power import PowerOff
 from drills.choice import LIVE_ONLY, Choice, check_site, steady, survivors, well
 from drills.drill import Drill, NotRun, Stage
-from drills.probes import PodSilent
+from drills.probes import DnsNames, PodSilent
 from stacks.contract import Deployment
 
 NAME: Final = "node-loss"
@@ -41,6 +41,7 @@ def drill(deployment: Deployment, choice: Choice) -> Drill:
                 actions=[PowerOff.of(deployment, site, node.spec.provider_id or "")],
                 symptom=PodSilent(deployment, site, pod.metadata.name, port),
                 lasting=False,
+                throughout=[DnsNames(deployment, site)],
                 least_seconds=limit + measure.detection_seconds(deployment.traffic),
                 restored=well(deployment, site),
                 restore_seconds=240.0,
@@ -49,6 +50,7 @@ def drill(deployment: Deployment, choice: Choice) -> Drill:
         objectives=[
             objective.recovered_within(limit, "last failure of any user"),
             objective.hurt,
+            objective.stayed("in DNS all the time"),
             objective.served_by_site,
             objective.none_late,
             *objective.ALWAYS,

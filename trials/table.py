@@ -59,7 +59,8 @@ ROWS: Final = (
     Row("switchover", "slow", defence.LIVENESS, (DROPPED,)),
     Row("switchover", "flapping", defence.NO_HOLD_DOWN, (DROPPED, "out of DNS while it flapped")),
     Row("pod-loss", "", defence.NO_SECOND_POD, (LAST_FAILURE, SECOND_OUTAGE, IN_DNS)),
-    Row("node-loss", "", defence.NO_SECOND_POD, (LAST_FAILURE, "answers of the site itself after that")),
+    # With one pod of each the site leaves DNS instead: its users are safe, and the claim is not.
+    Row("node-loss", "", defence.NO_SECOND_POD, (IN_DNS, LAST_FAILURE, "answers of the site itself after that")),
     Row("control-plane-down", "", defence.UNCHECKED, (DROPPED,)),
     Row("failback", "", defence.NO_HOLD_DOWN, (SECOND_OUTAGE, "site back in DNS after the last lift")),
     Row("switchover", "partial", defence.NO_SHARE, (IN_DNS,)),
