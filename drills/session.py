@@ -34,6 +34,7 @@ from signals.store import stores_of
 from stacks.contract import ContractError, Deployment
 
 OUTPUTS_DEADLINE_SECONDS: Final = 120
+STOPPED: Final = "stopped from outside"
 RATE_LIMIT: Final = 1000
 """Requests per second one generator can start on time."""
 LEASE_SECONDS: Final = {LAB: 15.0}
@@ -272,7 +273,7 @@ def _run(
     except Abort as error:
         return Result(Verdict.ABORTED, f"{error}; {_left(journal)}")
     except (asyncio.CancelledError, KeyboardInterrupt):
-        return Result(Verdict.ABORTED, f"stopped from outside; {_left(journal)}")
+        return Result(Verdict.ABORTED, f"{STOPPED}; {_left(journal)}")
     except Exception as error:  # noqa: BLE001  a defect of the drill must not read as a verdict on the system
         journal.entry("defect", "".join(traceback.format_exception(error)))
         return Result(Verdict.ABORTED, f"{type(error).__name__}: {error}; {_left(journal)}")

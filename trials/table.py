@@ -166,6 +166,8 @@ def play(row: Row, expected: Verdict, make: session.Make, say: Any, because: tup
     except NotRun as error:
         return Cell(expected, NOT_RUN, str(error), time.monotonic() - began, because)
     content, seconds = journal.content, time.monotonic() - began
+    if str(content["reason"]).startswith(session.STOPPED):
+        raise KeyboardInterrupt  # the drill has put back what it did; the table stops as well
     missed = tuple(str(each["objective"]) for each in content["findings"] if not each["held"])
     return Cell(expected, Verdict(content["status"]), str(content["reason"]), seconds, because, missed)
 
@@ -241,6 +243,9 @@ def main(
     except TrialError as error:
         console.print(f"[bold red]the trial failed[/bold red]: {error}")
         raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        console.print("stopped; the lab is down")
+        raise typer.Exit(130) from error
     finally:
         _show(cells, columns, clock_factor, home)
     raise typer.Exit(0 if all(cell.right for row in cells.values() for cell in row.values()) else 1)

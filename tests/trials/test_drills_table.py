@@ -86,3 +86,12 @@ def test_a_run_that_is_refused_has_missed_nothing(monkeypatch: pytest.MonkeyPatc
     cell = table.play(ROWS[0], Verdict.NOT_RUN, table.session.Make(), print, NO_BITE)
     assert cell.missed == ()
     assert not cell.right
+
+
+def test_a_drill_that_is_stopped_stops_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"status": "aborted", "reason": "stopped from outside; nothing is left changed", "findings": []}
+    monkeypatch.setattr(table.session, "execute", lambda *_: SimpleNamespace(content=content))
+    with pytest.raises(KeyboardInterrupt):
+        table.play(ROWS[0], Verdict.HELD, table.session.Make(), print)
+    content["reason"] = "survivors: ill; nothing is left changed"
+    assert table.play(ROWS[0], Verdict.HELD, table.session.Make(), print).verdict is Verdict.ABORTED
