@@ -152,7 +152,7 @@ def deployed(site: Site) -> Deployment:
         for name, endpoint in deployment.traffic.sites.items()
     }
     traffic = replace(
-        deployment.traffic, sites=sites, dns_api=f"http://127.84.0.1:{site.port}", request_timeout_seconds=2.0
+        deployment.traffic, sites=sites, dns_api=f"http://127.84.0.1:{site.port}", request_timeout_seconds=15.0
     )
     return replace(deployment, traffic=traffic)
 
