@@ -67,7 +67,8 @@ def _victim(deployment: Deployment, site: str) -> tuple[Any, Any]:
             label_selector=f"{COMPONENT}={serving.gateway_deployment}",
             _request_timeout=API_TIMEOUT_SECONDS,
         ).items
-        placed = sorted((pod for pod in pods if pod.spec.node_name), key=lambda pod: str(pod.metadata.name))
+        staying = [pod for pod in pods if pod.spec.node_name and pod.metadata.deletion_timestamp is None]
+        placed = sorted(staying, key=lambda pod: str(pod.metadata.name))
         if not placed:
             raise NotRun(f"{site}: no gateway stands on a node, so there is no machine to lose")
         per_node: dict[str, int] = {}

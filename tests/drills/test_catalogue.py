@@ -21,14 +21,15 @@ ASKED = [
 
 def node(name: str) -> Any:
     return SimpleNamespace(
-        metadata=SimpleNamespace(name=name), spec=SimpleNamespace(provider_id=f"metal3://default/host-{name}/m")
+        metadata=SimpleNamespace(name=name, deletion_timestamp=None),
+        spec=SimpleNamespace(provider_id=f"metal3://default/host-{name}/m"),
     )
 
 
 def pod(name: str, on: str | None) -> Any:
     port = SimpleNamespace(container_port=8080)
     return SimpleNamespace(
-        metadata=SimpleNamespace(name=name),
+        metadata=SimpleNamespace(name=name, deletion_timestamp=None),
         spec=SimpleNamespace(node_name=on, containers=[SimpleNamespace(ports=[port])]),
     )
 

@@ -46,11 +46,12 @@ def test_a_cell_is_right_for_its_reason_only(cell: Cell, *, right: bool) -> None
 def test_a_row_names_objectives_its_drill_has(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     port = SimpleNamespace(container_port=8080)
     pod = SimpleNamespace(
-        metadata=SimpleNamespace(name="a"),
+        metadata=SimpleNamespace(name="a", deletion_timestamp=None),
         spec=SimpleNamespace(node_name="n1", containers=[SimpleNamespace(ports=[port])]),
     )
     node = SimpleNamespace(
-        metadata=SimpleNamespace(name="n1"), spec=SimpleNamespace(provider_id="metal3://default/host/m")
+        metadata=SimpleNamespace(name="n1", deletion_timestamp=None),
+        spec=SimpleNamespace(provider_id="metal3://default/host/m"),
     )
     core = SimpleNamespace(
         list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=[pod]), read_node=lambda *_, **__: node
