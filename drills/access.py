@@ -22,6 +22,7 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from drills.drill import DrillError, completed
+from signals.store import is_loopback
 from stacks.contract import Deployment, SiteEndpoint, TrafficOutputs
 
 API_TIMEOUT_SECONDS = 5.0
@@ -196,7 +197,6 @@ def as_client(traffic: TrafficOutputs, endpoint: SiteEndpoint) -> dict[str, Any]
     return {"headers": {"Host": host}, "extensions": {"sni_hostname": traffic.service_name}}
 
 
-def is_loopback(url: str) -> bool:
-    """Whether a URL can only mean this machine."""
-    host = urlsplit(url).hostname or ""
-    return host == "localhost" or host.startswith("127.")
+def ready(pod: Any) -> bool:
+    """Whether a pod's own condition says that it may be asked."""
+    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())

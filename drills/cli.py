@@ -20,7 +20,7 @@ from drills.drill import DrillError, Level, NotRun, Verdict
 from drills.evidence import Evidence
 from drills.guard import refusals
 from drills.journal import Journal
-from signals import SignalError, arming
+from signals import SignalError, arming, holder
 from signals.store import stores_of
 
 app = typer.Typer(no_args_is_help=True, help="Break something on purpose and report whether the promise held.")
@@ -151,7 +151,7 @@ def arm(
             drill=catalogue.title(name, fault),
             site=site,
             minutes=minutes,
-            who=arming.person(),
+            who=holder.person(),
         )
     except (NotRun, SignalError) as error:
         raise _fail(error, console) from error
@@ -172,7 +172,7 @@ def approve(
     console = _console()
     try:
         deployment = session.read_deployment(env, outputs)
-        approved = arming.approve(stores_of(deployment.storage), token, who=arming.person())
+        approved = arming.approve(stores_of(deployment.storage), token, who=holder.person())
     except (NotRun, SignalError) as error:
         raise _fail(error, console) from error
     console.print(

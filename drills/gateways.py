@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kubernetes.client.exceptions import ApiException
 
-from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, COMPONENT, cluster
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, COMPONENT, cluster, ready
 from drills.drill import DrillError
 from stacks.contract import Deployment
 
@@ -94,7 +94,7 @@ def read(deployment: Deployment, site: str) -> Reading:
             )
             pods[pod.metadata.name] = counters(answer.data.decode())
         except API_ERRORS as error:
-            if _ready(pod):
+            if ready(pod):
                 raise SilentGatewaysError(f"gateway {pod.metadata.name} of {site}: {_why(error)}") from error
             silent.append(pod.metadata.name)
     return Reading(time.monotonic(), pods, silent)
@@ -186,7 +186,3 @@ class Traffic:
 def _why(error: Exception) -> str:
     """An API's refusal or silence in one line."""
     return f"{error.status} {error.reason}" if isinstance(error, ApiException) else f"{type(error).__name__}"
-
-
-def _ready(pod: Any) -> bool:
-    return any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())

@@ -7,13 +7,14 @@ import json
 import os
 import platform
 import secrets
-import subprocess
 import time
 from pathlib import Path
 from typing import Any, Final
 
 from drills.drill import Finding, Observation, Verdict
+from signals.snapshot import revision
 
+ROOT: Final = Path(__file__).resolve().parent.parent
 FORMAT: Final = 2
 OPEN: Final = "open"
 """Status of a journal whose drill has not ended: it runs, or it died."""
@@ -43,7 +44,7 @@ class Journal:
             "process": os.getpid(),
             "started": started.isoformat(),
             "monotonic_origin": self._origin,
-            "revision": _revision(),
+            "revision": revision(ROOT),
             "python": platform.python_version(),
             "settings": settings,
             **about,
@@ -136,19 +137,3 @@ def read_journals(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
         if isinstance(content, dict) and content.get("format") == FORMAT:
             found.append((path, content))
     return found
-
-
-def _revision() -> str:
-    """The programs' git revision, or `unknown` outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.strip() or "unknown"

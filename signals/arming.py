@@ -6,10 +6,8 @@ users; what keeps strangers out is the right to write to the buckets.
 
 from __future__ import annotations
 
-import getpass
 import json
 import secrets
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -45,11 +43,6 @@ class Armed:
     def expired(self, now: datetime | None = None) -> bool:
         """Whether its time is over."""
         return (now or datetime.now(UTC)) >= datetime.fromisoformat(self.until)
-
-
-def person() -> str:
-    """Who asks: the machine's user."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def arm(

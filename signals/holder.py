@@ -91,9 +91,14 @@ class Holder:
         return dict(vars(self))
 
 
+def person() -> str:
+    """Who works here, as the machine has it: user@host."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 def owner() -> str:
     """Name of this process for people: user@host pid."""
-    return f"{getpass.getuser()}@{socket.gethostname()} {os.getpid()}"
+    return f"{person()} {os.getpid()}"
 
 
 def _machine() -> str:

@@ -132,7 +132,7 @@ class Trial:
         end = time.monotonic() + WELL_SECONDS
         while time.monotonic() < end:
             for lease in await self._leases():
-                with suppress(Exception):
+                with suppress(DrillError):  # its ConfigMap may go between the two looks
                     if await lease.ended(0.0) == State.STANDING:
                         return lease
             if process.poll() is not None:

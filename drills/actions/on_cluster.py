@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from kubernetes.client.exceptions import ApiException
 
-from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, NOT_FOUND, Cluster, answered
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, NOT_FOUND, Cluster, answered, cluster
 from drills.drill import DrillError
+from stacks.contract import Deployment
 
 THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="action")
 """Of their own: probes that wait for a dead site keep no undo waiting."""
@@ -48,6 +49,20 @@ class OnCluster:
             if status_of(error) == NOT_FOUND:
                 return None
             raise
+
+
+@dataclass(frozen=True)
+class OnServing(OnCluster):
+    """An action on the Deployments that serve users."""
+
+    deployments: list[str]
+
+    @classmethod
+    def of(cls, deployment: Deployment, site: str) -> Self:
+        """Gateways first: the users' way in goes before what stands behind it."""
+        serving = deployment.serving[site]
+        targets = [serving.gateway_deployment, serving.triton_deployment]
+        return cls(cluster(deployment, site), site, serving.namespace, targets)
 
 
 def status_of(error: DrillError) -> int | None:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from drills.access import COMPONENT, cluster
-from drills.actions.on_cluster import OnCluster
+from drills.access import COMPONENT, ready
+from drills.actions.on_cluster import OnServing
 from drills.drill import DrillError, Prior
-from stacks.contract import Deployment
 
 
 @dataclass(frozen=True)
-class KillPods(OnCluster):
+class KillPods(OnServing):
     """Deletes one ready pod of each Deployment with no grace; its ReplicaSet brings the successor, so no undo does."""
 
     kind: ClassVar[str] = "kill-pods"
-
-    deployments: list[str]
-
-    @classmethod
-    def of(cls, deployment: Deployment, site: str) -> Self:
-        """A gateway and a model server of a site."""
-        serving = deployment.serving[site]
-        targets = [serving.gateway_deployment, serving.triton_deployment]
-        return cls(cluster(deployment, site), site, serving.namespace, targets)
 
     @property
     def name(self) -> str:
@@ -48,12 +38,7 @@ class KillPods(OnCluster):
     async def _one(self, component: str) -> str:
         listing = self.cluster.core.list_namespaced_pod
         pods = await self.ask("list pods", listing, self.namespace, label_selector=f"{COMPONENT}={component}")
-        ready = sorted(
-            pod.metadata.name
-            for pod in pods.items
-            if pod.metadata.deletion_timestamp is None
-            and any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
-        )
-        if not ready:
+        able = sorted(pod.metadata.name for pod in pods.items if pod.metadata.deletion_timestamp is None and ready(pod))
+        if not able:
             raise DrillError(f"{self.site}: no pod of {component} is ready, so none can be killed")
-        return str(ready[0])
+        return str(able[0])

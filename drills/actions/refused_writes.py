@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Final, Self
 
 import httpx
 
-from drills.access import API_TIMEOUT_SECONDS, Cluster, cluster, is_loopback
+from drills.access import API_TIMEOUT_SECONDS, Cluster, cluster
 from drills.drill import DrillError, NotRun, Prior
+from signals.store import is_loopback
 from stacks.contract import Deployment
 
 SWITCH_PATH: Final = "/tandem/refuse-writes"

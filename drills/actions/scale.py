@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from drills.access import cluster
-from drills.actions.on_cluster import OnCluster
+from drills.actions.on_cluster import OnServing
 from drills.drill import DrillError, Prior
 from drills.rights import Right, rights
-from stacks.contract import Deployment
 
 
 @dataclass(frozen=True)
-class ScaleToZero(OnCluster):
+class ScaleToZero(OnServing):
     """Scales Deployments to zero, in the order given, and back in the other."""
 
     kind: ClassVar[str] = "scale-to-zero"
-
-    deployments: list[str]
-
-    @classmethod
-    def of(cls, deployment: Deployment, site: str) -> Self:
-        """Gateways first: the users' way in goes before what stands behind it."""
-        serving = deployment.serving[site]
-        targets = [serving.gateway_deployment, serving.triton_deployment]
-        return cls(cluster(deployment, site), site, serving.namespace, targets)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from drills import cli, session
 from drills.drill import DrillError, Level, NotRun, Observation
 from drills.session import Request
-from signals import arming, marks
+from signals import holder, marks
 from signals.lock import hold
 from stacks.contract import Deployment
 from tests.drills.site_api import SiteApi, serving_api
@@ -223,7 +223,7 @@ def test_observing_another_environment_is_not_run(api: SiteApi, monkeypatch: pyt
 
 @pytest.mark.live
 def test_a_drill_is_armed_by_one_and_approved_by_another(api: SiteApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arming, "person", lambda: "ann@a")
+    monkeypatch.setattr(holder, "person", lambda: "ann@a")
     armed = typed("arm", "switchover", "--env", "lab", "--level", "live")
     assert armed.exit_code == 0, armed.output
     token = armed.stdout.strip().splitlines()[0]
@@ -234,7 +234,7 @@ def test_a_drill_is_armed_by_one_and_approved_by_another(api: SiteApi, monkeypat
     own = typed("approve", token, "--env", "lab")
     assert own.exit_code == 1
     assert "a second person has to approve it" in own.output
-    monkeypatch.setattr(arming, "person", lambda: "bob@b")
+    monkeypatch.setattr(holder, "person", lambda: "bob@b")
     assert "approved by bob@b" in typed("approve", token, "--env", "lab").output
 
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from signals import SignalError, arming
+from signals import SignalError
 from signals.arming import Armed, approve, arm, read
+from signals.holder import person
 from tests.signals.bench import Stores, running
 
 pytestmark = pytest.mark.live
@@ -130,6 +131,6 @@ def test_what_another_version_wrote_is_no_token(bench: Stores) -> None:
 
 
 def test_a_person_is_the_machines_user() -> None:
-    name, _, machine = arming.person().partition("@")
+    name, _, machine = person().partition("@")
     assert name
     assert machine
