@@ -10,7 +10,7 @@ from trials import kill, table
 from trials.line import Line
 from trials.table import Row
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 ROWS = {row.name: row for row in table.ROWS}
 
@@ -55,7 +55,6 @@ def test_a_drill_whose_undo_cannot_start_touches_nothing(quick: Line) -> None:
     assert not kill.acted(newest)
 
 
-@pytest.mark.timeout(900)
 def test_a_site_puts_back_what_a_drill_did_whose_host_died_or_was_cut_off(quick: Line) -> None:
     seed = random.SystemRandom().randrange(2**31)
     planned = kill.strikes(5, random.Random(seed))  # noqa: S311  moments, not secrets

@@ -21,7 +21,7 @@ from drills.probes import DnsNames
 from stacks.contract import Deployment
 from tests.live.conftest import ROOT, Line, environment
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 FLOOD_SECONDS = 25.0
 """Longer than the DNS service takes to drop a site."""
