@@ -15,6 +15,8 @@ ENV: Final = "lab"
 ROOT: Final = Path(__file__).resolve().parents[1]
 STEP_SECONDS: Final = 420
 TRAIN_SECONDS: Final = 15
+PACKAGE: Final = "trial-package.json"
+"""Below a line's home: what training said, so that a lab that comes up again takes the model there is."""
 
 
 class TrialError(Exception):
@@ -59,7 +61,7 @@ class Line:
         self.tandem("lab", "down")
 
     def _package(self) -> dict[str, Any]:
-        kept = self.home / "trial-package.json"
+        kept = self.home / PACKAGE
         if not kept.exists():
             folder = str(self.home / "models")
             report = self.tandem(

@@ -1,4 +1,4 @@
-"""One line of everything, brought up once for the tests of tests/live: lab, stacks, a trained model on both sites."""
+"""One line of everything, brought up once for the tests that need it: lab, stacks, a trained model on both sites."""
 
 import json
 import os
@@ -50,20 +50,34 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, "TANDEM_HOME": str(home), "COLUMNS": "200"}
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The line lives until the last test that needs it, and there is one lab at a time: its tests come last.
+
+    Of these those under load come after the others: they change which version is served.
+    """
+    items.sort(key=lambda item: ("line" in getattr(item, "fixturenames", ()), "under_load" in item.nodeid))
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `tandem model train --json` said of a model trained for a moment."""
+    home = tmp_path_factory.mktemp("package")
+    options = ("--data", "generated", "--out", str(home / "models"), "--seconds", "10", "--json")
+    return run_tandem(home, "model", "train", *options).stdout
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory, package: str) -> Iterator[Line]:
     home = tmp_path_factory.mktemp("line") / "home"
+    trained = json.loads(package)
     try:
         run_tandem(home, "lab", "up")
         run_tandem(home, "up", "--env", "lab", "--layer", "storage")
-        trained = run_tandem(
-            home, "model", "train", "--data", "generated", "--out", str(home / "models"), "--seconds", "10", "--json"
-        )
-        package = json.loads(trained.stdout)
-        run_tandem(home, "model", "publish", package["package"], "--env", "lab")
-        run_tandem(home, "model", "promote", package["digest"], "--env", "lab", "--all-sites")
+        run_tandem(home, "model", "publish", trained["package"], "--env", "lab")
+        run_tandem(home, "model", "promote", trained["digest"], "--env", "lab", "--all-sites")
         run_tandem(home, "up", "--env", "lab")
-        yield Line(home, package["digest"])
+        yield Line(home, trained["digest"])
     finally:
         run_tandem(home, "lab", "down")
 

@@ -7,7 +7,7 @@ import pytest
 
 from drills.drill import Verdict
 from trials import kill, table
-from trials.line import Line
+from trials.line import PACKAGE, Line
 from trials.table import Row
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -16,11 +16,13 @@ ROWS = {row.name: row for row in table.ROWS}
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def quick(tmp_path_factory: pytest.TempPathFactory, package: str) -> Iterator[Line]:
     """Everything up, health checks four times faster than declared."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("trials") / "home"
         patch.setenv("TANDEM_HOME", str(home))
+        home.mkdir()
+        (home / PACKAGE).write_text(package, encoding="utf-8")
         with table.a_line(home, table.CLOCK_FACTOR, print) as line:
             yield line
 

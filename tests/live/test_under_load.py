@@ -15,7 +15,8 @@ import pytest
 from drills import load, measure
 from drills.access import as_client, site_url
 from drills.answer import Expectation
-from drills.drill import until
+from drills.choice import steady
+from drills.drill import failed, until, until_held
 from drills.expectation import PATH, gather
 from drills.probes import DnsNames
 from stacks.contract import Deployment
@@ -67,6 +68,12 @@ def deployment_of(line: Line) -> Deployment:
     return Deployment.read("lab", line.outputs())
 
 
+async def well(deployment: Deployment) -> None:
+    """Both sites answer and DNS leads to them: what the test before did is over."""
+    missing = failed(await until_held(steady(deployment), 120))
+    assert missing == [], str(missing[0])
+
+
 @asynccontextmanager
 async def users(
     deployment: Deployment, expectation: Expectation, *, rate: float, port: int = 0, host: str = ""
@@ -116,6 +123,7 @@ async def sampled(ask: Callable[[], Any], until: Callable[[], bool], every_secon
 async def test_a_site_at_three_times_its_limit_sheds_stays_green_and_drags_nobody_down(line: Line) -> None:
     deployment = deployment_of(line)
     traffic, serving = deployment.traffic, deployment.serving["private"]
+    await well(deployment)
     connections = 3 * serving.concurrency_limit * serving.gateway_replicas
     url = site_url(traffic, traffic.sites["private"], PATH)
     expectation = await gather(deployment)
@@ -154,6 +162,7 @@ async def test_a_rollout_under_load_fails_nobody_and_never_turns_health_red(line
     assert new["digest"] != old
     line.tandem("model", "publish", new["package"], "--env", "lab")
     line.tandem("model", "promote", new["digest"], "--env", "lab", "--site", "private")
+    await well(deployment)
     expectation = (await gather(deployment)).accepting("private", new["digest"])
     async with users(deployment, expectation, rate=20) as samples:
         rollout = started("-m", "tandem", "up", "--env", "lab", home=line.home)
