@@ -13,7 +13,7 @@ Errors of this module:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Protocol
@@ -36,8 +36,13 @@ RETRY_PAUSE_SECONDS: Final = 0.05
 RETRY_GROWTH: Final = 1.5
 CHANNEL_REST_SECONDS: Final = 0.1
 """A channel younger than this is not replaced: it has not had its chance yet."""
-SILENT_CALLS: Final = 3
-"""So many timeouts in a row with no answer between them: the connection may be dead, a new one is tried."""
+SEEK_CONNECTIONS: Final = 4
+"""A timeout may mean that the server at the other end lost its power: so many new connections look for another one.
+
+The Service leads each of them to any of its servers, those that are dead and not known to be so among them."""
+SEEK_SECONDS: Final = 0.5
+SEEK_PAUSE_SECONDS: Final = 1.0
+"""From one search to the next: a server that is only slow is not crowded with connections."""
 CHANNEL_OPTIONS: Final = [
     ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection, which may reach another pod
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -118,8 +123,8 @@ class TritonInference:
         self._outputs = [InferRequestedOutput("items"), InferRequestedOutput("scores")]
         self._channel: Any = None
         self._channel_since = 0.0
-        self._silent_calls = 0
-        self._retired: set[asyncio.Task[None]] = set()
+        self._sought = 0.0
+        self._background: set[asyncio.Task[None]] = set()
 
     async def ask(self, encode: Encode, *, deadline_seconds: float, lane: Lane) -> Answer:
         """The answer of an accepted version to the question in its own words, whichever version answers."""
@@ -140,9 +145,9 @@ class TritonInference:
 
     async def close(self) -> None:
         """Close every channel at once."""
-        for task in list(self._retired):
+        for task in list(self._background):
             task.cancel()
-        await asyncio.gather(*self._retired, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close()
 
@@ -174,7 +179,6 @@ class TritonInference:
                 await asyncio.sleep(pause)
                 pause *= RETRY_GROWTH
             else:
-                self._silent_calls = 0
                 return self._read(result, len(histories))
 
     def _read(self, result: Any, rows: int) -> Answer:
@@ -195,21 +199,59 @@ class TritonInference:
 
     def _open(self) -> Any:
         if self._channel is None:
-            self._channel = InferenceServerClient(self._url, channel_args=CHANNEL_OPTIONS)
-            self._channel_since = asyncio.get_running_loop().time()
+            self._use(self._connection())
         return self._channel
 
+    def _connection(self) -> Any:
+        return InferenceServerClient(self._url, channel_args=CHANNEL_OPTIONS)
+
+    def _use(self, channel: Any) -> None:
+        self._channel = channel
+        self._channel_since = asyncio.get_running_loop().time()
+
     def _note(self, failure: InferenceError, channel: Any) -> None:
-        """Give up the channel when this failure says that nobody useful is at its other end."""
-        self._silent_calls = self._silent_calls + 1 if isinstance(failure, InferenceTimeoutError) else 0
-        dead = isinstance(failure, UnreachableError) or self._silent_calls >= SILENT_CALLS
-        rested = asyncio.get_running_loop().time() - self._channel_since >= CHANNEL_REST_SECONDS
-        if dead and rested and channel is self._channel:
+        """Give up the channel when nobody useful is at its other end; look for another when it is silent."""
+        now = asyncio.get_running_loop().time()
+        if channel is not self._channel or now - self._channel_since < CHANNEL_REST_SECONDS:
+            return
+        if isinstance(failure, UnreachableError):
             self._channel = None
-            self._silent_calls = 0
-            task = asyncio.get_running_loop().create_task(_close_later(channel))
-            self._retired.add(task)
-            task.add_done_callback(self._retired.discard)
+            self._later(_close_later(channel))
+        elif isinstance(failure, InferenceTimeoutError) and now - self._sought >= SEEK_PAUSE_SECONDS:
+            self._sought = now
+            self._later(self._seek(channel))
+
+    async def _seek(self, silent: Any) -> None:
+        """Put a connection whose server has the model in the place of the silent one; without any that one stays."""
+        connections = [self._connection() for _ in range(SEEK_CONNECTIONS)]
+        asked = {asyncio.ensure_future(self._has_model(each)): each for each in connections}
+        found = None
+        try:
+            for answer in asyncio.as_completed(asked):
+                if await answer:
+                    found = next(each for task, each in asked.items() if task.done() and task.result())
+                    break
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            if found is not None and self._channel is silent:
+                connections.remove(found)
+                self._use(found)
+                self._later(_close_later(silent))
+            for each in connections:
+                await each.close()
+
+    async def _has_model(self, connection: Any) -> bool:
+        try:
+            return bool(await connection.is_model_ready(self._model, client_timeout=SEEK_SECONDS))
+        except InferenceServerException:
+            return False
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
 async def _close_later(channel: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,9 @@ class Triton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mis
     answered: list[str] = field(default_factory=list)
     peers: list[str] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
+
+    async def ModelReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802  the protocol's name
+        return service_pb2.ModelReadyResponse(ready=True)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
         peer, leaving = context.peer(), context.peer() in self.leaving
@@ -187,15 +191,96 @@ async def test_no_question_outlives_its_deadline(inference: TritonInference, tri
     assert time.monotonic() - start < 0.6
 
 
-async def test_a_connection_that_stays_silent_is_replaced(inference: TritonInference, triton: Triton) -> None:
-    await ask(inference)
-    triton.delay_seconds = 0.5
-    for _ in range(3):
-        with pytest.raises(InferenceTimeoutError):
-            await ask(inference, 0.1)
-    triton.delay_seconds = 0
-    await ask(inference)
+async def test_a_server_that_lost_its_power_is_left_after_one_timeout(triton: Triton, url: str) -> None:
+    """Connections to it stand and stay silent; every second new one reaches it too."""
+    async with half_dead(url) as front:
+        inference = TritonInference(front.url, "recommender", [OLD])
+        try:
+            await ask(inference)
+            front.fall_silent()
+            await asyncio.sleep(0.15)  # a channel's rest
+            with pytest.raises(InferenceTimeoutError):
+                await ask(inference, 0.2)
+            async with asyncio.timeout(3):
+                while not await answers(inference):
+                    pass
+            assert front.silenced >= 1, "some of the new connections met the dead server as well"
+        finally:
+            await inference.close()
     assert len(set(triton.peers)) == 2
+
+
+async def test_a_server_that_is_only_slow_keeps_its_connection_or_gets_one_new_one_a_second(
+    inference: TritonInference, triton: Triton
+) -> None:
+    await ask(inference)
+    await asyncio.sleep(0.15)
+    triton.delay_seconds = 0.3
+    for _ in range(5):
+        with pytest.raises(InferenceTimeoutError):
+            await ask(inference, 0.05)
+    triton.delay_seconds = 0
+    assert await ask(inference) == OLD
+    assert len(set(triton.peers)) <= 2
+
+
+async def answers(inference: TritonInference) -> bool:
+    try:
+        return await ask(inference, 0.2) == OLD
+    except InferenceTimeoutError:
+        return False
+
+
+@dataclass
+class HalfDead:
+    """A Service of two servers; once silent, whatever is open and every second new connection reaches nobody."""
+
+    server: str
+    url: str = ""
+    silent: bool = False
+    silenced: int = 0
+    opened: int = 0
+    pipes: set[asyncio.Task[None]] = field(default_factory=set)
+    kept: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def fall_silent(self) -> None:
+        self.silent = True
+        for pipe in self.pipes:
+            pipe.cancel()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        if self.silent and self.opened % 2:
+            self.silenced += 1
+            self.kept.append(writer)
+            return
+        host, _, port = self.server.rpartition(":")
+        back_reader, back_writer = await asyncio.open_connection(host, int(port))
+        self.kept += [writer, back_writer]
+        for source, target in ((reader, back_writer), (back_reader, writer)):
+            self.pipes.add(asyncio.create_task(pump(source, target)))
+
+
+async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        target.write(data)
+        await target.drain()
+
+
+@asynccontextmanager
+async def half_dead(server: str) -> AsyncIterator[HalfDead]:
+    front = HalfDead(server)
+    listener = await asyncio.start_server(front.connected, "127.83.7.2", 0)
+    front.url = f"127.83.7.2:{listener.sockets[0].getsockname()[1]}"
+    try:
+        yield front
+    finally:
+        listener.close()
+        for pipe in front.pipes:
+            pipe.cancel()
+        await asyncio.gather(*front.pipes, return_exceptions=True)
+        for writer in front.kept:
+            writer.close()
 
 
 async def test_a_version_that_is_not_accepted_is_a_wrong_answer(inference: TritonInference, triton: Triton) -> None:
