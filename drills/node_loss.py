@@ -74,6 +74,11 @@ def _victim(deployment: Deployment, site: str) -> tuple[Any, Any]:
         per_node: dict[str, int] = {}
         for pod in placed:
             per_node[pod.spec.node_name] = per_node.get(pod.spec.node_name, 0) + 1
+        if len(per_node) == 1 < len(placed):
+            raise NotRun(
+                f"{site}: all {len(placed)} gateways stand on {placed[0].spec.node_name}; to lose it is to lose the"
+                f" site, another drill: delete pod {placed[-1].metadata.name}, and a new one comes up elsewhere"
+            )
         pod = min(placed, key=lambda pod: (per_node[pod.spec.node_name], pod.spec.node_name))
         return pod, core.read_node(pod.spec.node_name, _request_timeout=API_TIMEOUT_SECONDS)
     except (ApiException, HTTPError, OSError) as error:

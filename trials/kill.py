@@ -94,6 +94,7 @@ class Trial:
         """What is wrong afterwards; nothing when the site put everything back and its log says so."""
         if missing := failed(await until_held(steady(self.deployment), WELL_SECONDS)):
             return [f"no steady state to start from: {missing[0]}"]
+        await asyncio.to_thread(self.line.spread)
         before = journals()
         process = self._start(strike, changed)
         try:

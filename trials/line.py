@@ -6,13 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
 ENV: Final = "lab"
 ROOT: Final = Path(__file__).resolve().parents[1]
+SITE: Final = "private"
+GATEWAYS: Final = "app.kubernetes.io/name=gateway"
+SPREAD_SECONDS: Final = 60
 STEP_SECONDS: Final = 420
 TRAIN_SECONDS: Final = 15
 PACKAGE: Final = "trial-package.json"
@@ -48,13 +54,37 @@ class Line:
 
     def up(self, *, clock_factor: float, lab_options: tuple[str, ...] = ()) -> None:
         """The whole line: lab, stores, a model trained for a moment, everything declared."""
+        self.stores_up(clock_factor=clock_factor, lab_options=lab_options)
+        self.tandem("up", "--env", ENV)
+
+    def stores_up(self, *, clock_factor: float, lab_options: tuple[str, ...] = ()) -> None:
+        """The lab, the stores in it, and a model that is published to all of them and selected."""
         self.tandem("lab", "down")
         self.tandem("lab", "up", "--clock-factor", f"{clock_factor:g}", *lab_options)
         self.tandem("up", "--env", ENV, "--layer", "storage")
         package = self._package()
         self.tandem("model", "publish", package["package"], "--env", ENV)
         self.tandem("model", "promote", package["digest"], "--env", ENV, "--all-sites")
-        self.tandem("up", "--env", ENV)
+
+    def spread(self) -> None:
+        """Gateways of the private site on different machines again: a lost machine leaves them together.
+
+        Raises TrialError when they stay where they are.
+        """
+        lab = json.loads((self.home / "lab" / "lab.json").read_text(encoding="utf-8"))
+        api = f"http://{lab['topology']['sites'][SITE]['block']}.0.1:6443/api/v1/namespaces/tandem/pods"
+        end = time.monotonic() + SPREAD_SECONDS
+        with httpx.Client(trust_env=False, timeout=10) as http:
+            while True:
+                found = http.get(api, params={"labelSelector": GATEWAYS}).raise_for_status().json()["items"]
+                pods = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+                if len({pod["spec"].get("nodeName") for pod in pods}) == len(pods) or len(pods) < 2:
+                    return
+                if time.monotonic() > end:
+                    raise TrialError(f"the gateways of {SITE} still share a machine after {SPREAD_SECONDS} s")
+                if all(_ready(pod) for pod in pods):
+                    http.delete(f"{api}/{pods[-1]['metadata']['name']}").raise_for_status()
+                time.sleep(1)
 
     def down(self) -> None:
         """Stop the lab and whatever it left."""
@@ -70,3 +100,8 @@ class Line:
             kept.write_text(report, encoding="utf-8")
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
+
+
+def _ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

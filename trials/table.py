@@ -184,11 +184,14 @@ COLUMNS: Final = ("healthy", "defence off", "action does nothing", "undo cannot 
 def fill(row: Row, line: Line, again: Sequence[str]) -> Iterator[tuple[str, Cell]]:
     """The cells of one row, as they come."""
     if "healthy" in again:
+        line.spread()
         yield "healthy", play(row, HELD, session.Make(times=QUICK), line.say)
     if "action does nothing" in again:
+        line.spread()
         made = session.Make(drill=without_actions, times=QUICK)
         yield "action does nothing", play(row, NOT_RUN, made, line.say, NO_BITE)
     if "undo cannot start" in again:
+        line.spread()
         made = session.Make(lease=unpullable, times=QUICK)
         yield "undo cannot start", play(row, NOT_RUN, made, line.say, NO_UNDO)
     if "defence off" in again:

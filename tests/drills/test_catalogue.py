@@ -70,6 +70,14 @@ def test_each_drill_has_a_claim_a_steady_state_and_stages_that_are_proved(name: 
         assert action.arguments["site"] == action.site
 
 
+def test_a_machine_that_holds_every_gateway_is_not_switched_off(pods: list[Any]) -> None:
+    pods[:] = [pod("a", "n1"), pod("b", "n1")]
+    with pytest.raises(NotRun, match=r"all 2 gateways stand on n1.*delete pod b"):
+        made("node-loss")
+    pods[:] = [pod("a", "n1")]
+    assert made("node-loss").avoid_nodes == ["n1"], "a site with one gateway has to find out what that means"
+
+
 @pytest.mark.parametrize(("name", "fault"), ASKED)
 def test_only_a_drill_that_hurts_nobody_runs_at_another_level_than_live(name: str, fault: str) -> None:
     expected = set(Level) if name == "drain" else {Level.LIVE}
