@@ -13,12 +13,15 @@ from typing import Any, Final
 
 from kubernetes.client.exceptions import ApiException
 
-from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, COMPONENT, cluster, ready
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, COMPONENT, NOT_FOUND, cluster, ready
 from drills.drill import DrillError
 from stacks.contract import Deployment
 
 METRICS_PATH: Final = "metrics"
 WINDOW_SECONDS: Final = 2.0
+AGAIN: Final = 2
+"""So often a ready gateway that does not answer is asked again."""
+AGAIN_SECONDS: Final = 0.5
 QUIET_SECONDS: Final = 2.0
 """No request for so long is none at all."""
 FAILED: Final = "failed"
@@ -87,17 +90,43 @@ def read(deployment: Deployment, site: str) -> Reading:
     for pod in found.items:
         if pod.status.phase != "Running" or not any(each.state.running for each in pod.status.container_statuses or ()):
             continue
-        name = f"{pod.metadata.name}:{pod.spec.containers[0].ports[0].container_port}"
+        try:
+            answered = _counted(core, pod, serving.namespace)
+        except API_ERRORS as error:
+            raise SilentGatewaysError(f"gateway {pod.metadata.name} of {site}: {_why(error)}") from error
+        if answered is None:
+            silent.append(pod.metadata.name)
+        else:
+            pods[pod.metadata.name] = answered
+    return Reading(time.monotonic(), pods, silent)
+
+
+def _counted(core: Any, pod: Any, namespace: str) -> dict[str, float] | None:
+    """Counters of one gateway; None of a silent one no user is led to. Raises what the API raises.
+
+    A pod that is going may be listed as ready for a moment after it has gone: one that is silent is looked at again.
+    """
+    name = pod.metadata.name
+    way = f"{name}:{pod.spec.containers[0].ports[0].container_port}"
+    for last in (*(False,) * AGAIN, True):
         try:
             answer = core.connect_get_namespaced_pod_proxy_with_path(
-                name, serving.namespace, METRICS_PATH, _request_timeout=API_TIMEOUT_SECONDS, _preload_content=False
+                way, namespace, METRICS_PATH, _request_timeout=API_TIMEOUT_SECONDS, _preload_content=False
             )
-            pods[pod.metadata.name] = counters(answer.data.decode())
-        except API_ERRORS as error:
-            if ready(pod):
-                raise SilentGatewaysError(f"gateway {pod.metadata.name} of {site}: {_why(error)}") from error
-            silent.append(pod.metadata.name)
-    return Reading(time.monotonic(), pods, silent)
+            return counters(answer.data.decode())
+        except API_ERRORS:
+            try:
+                pod = core.read_namespaced_pod(name, namespace, _request_timeout=API_TIMEOUT_SECONDS)
+            except ApiException as error:
+                if error.status == NOT_FOUND:
+                    return None
+                raise
+            if pod.metadata.deletion_timestamp is not None or not ready(pod):
+                return None
+            if last:
+                raise
+        time.sleep(AGAIN_SECONDS)
+    return None
 
 
 def counters(exposition: str) -> dict[str, float]:
