@@ -29,6 +29,8 @@ class Declared:
     protect: bool = False
     depends_on: frozenset[str] = frozenset()
     """URNs of what has to stand before it."""
+    ignores: frozenset[str] = frozenset()
+    """Inputs whose changes are left to somebody else."""
     provider: str = ""
     """URN of the provider instance it goes to; empty for a component."""
 
