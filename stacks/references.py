@@ -28,6 +28,18 @@ class Recorded:
         """Text that must not be empty; raises ContractError once it is known to be."""
         return self._read(key).apply(lambda value: self._checked(key, value))
 
+    def number(self, key: str) -> Output[float]:
+        """A key of the contract that holds a number."""
+        return self._read(key).apply(lambda value: self._number(key, value))
+
+    def whole(self, key: str) -> Output[int]:
+        """A key of the contract that holds a whole number; engines keep every number as a decimal one."""
+        return self.number(key).apply(int)
+
+    def words(self, key: str) -> Output[dict[str, str]]:
+        """A key of the contract that maps names to text."""
+        return self._read(key).apply(lambda value: {str(name): str(text) for name, text in dict(value).items()})  # type: ignore[call-overload]  # the contract's type
+
     def _read(self, key: str) -> Output[object]:
         keys = contract.LAYERS[self._stack.layer].keys()
         if key not in keys:
@@ -36,6 +48,13 @@ class Recorded:
                 " read one of these, or add it to stacks/contract.py"
             )
         return self._reference.require_output(key)
+
+    def _number(self, key: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise contract.ContractError(
+                f"{key} of {self._stack} is {value!r}; it is a number: bring {self._stack} up again"
+            )
+        return float(value)
 
     def _checked(self, key: str, value: object) -> str:
         if not value:
