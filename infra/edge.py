@@ -23,6 +23,8 @@ class EdgeArgs:
     health_path: str
     network: list[pulumi.Resource] = field(default_factory=list)
     """What has to stand before an address can be reached."""
+    deregistration_seconds: int = 30
+    """How long a pod that leaves still gets what is under way to it."""
     protect: bool = True
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -72,6 +74,8 @@ class Edge(pulumi.ComponentResource):
                 for subnet, address in zip(args.subnet_ids, addresses, strict=True)
             ],
             enable_cross_zone_load_balancing=True,
+            # Aliases in DNS hold its name; a new one is a new site to the world.
+            enable_deletion_protection=args.protect,
             tags=tags,
             opts=ResourceOptions.merge(child, ResourceOptions(depends_on=args.network)),
         )
@@ -81,7 +85,7 @@ class Edge(pulumi.ComponentResource):
             protocol="TCP",
             port=args.target_port,
             vpc_id=args.vpc_id,
-            deregistration_delay=30,
+            deregistration_delay=args.deregistration_seconds,
             # Off by default for addresses over TCP, and then every client looks like the balancer to a NetworkPolicy
             # (https://docs.aws.amazon.com/elasticloadbalancing/latest/network/edit-target-group-attributes.html).
             preserve_client_ip="true",

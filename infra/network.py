@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -10,6 +11,7 @@ from pulumi import Output, ResourceOptions
 from pulumi_aws import ec2
 
 from infra import checks, naming
+from infra.flow_log import FlowLog, FlowLogArgs
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -20,11 +22,25 @@ class NetworkArgs:
 
     cidr: str
     zones: tuple[str, ...]
+    region: str
+    flow_log_days: int = 0
+    """How long it is kept who talked to whom; 0 for no flow log."""
     tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checks.network("cidr", self.cidr, 16, 20)
         checks.between("number of zones", len(self.zones), 2, 4)
+        checks.between("flow_log_days", self.flow_log_days, 0, 3653)
+
+
+class ExistingNetwork:
+    """A network that something else keeps, as a cluster needs to know it."""
+
+    def __init__(self, vpc_id: str, public_subnet_ids: Sequence[str], private_subnet_ids: Sequence[str]) -> None:
+        self.vpc_id = Output.from_input(vpc_id)
+        self.public_subnet_ids = [Output.from_input(each) for each in public_subnet_ids]
+        self.private_subnet_ids = [Output.from_input(each) for each in private_subnet_ids]
+        self.ready: list[pulumi.Resource] = []
 
 
 def subnet_blocks(cidr: str, zones: int) -> tuple[list[str], list[str]]:
@@ -68,6 +84,7 @@ class Network(pulumi.ComponentResource):
         )
         self.vpc_id = vpc.id
         self.public_subnet_ids, self.private_subnet_ids, self.ready = [], [], []
+        self._tables: list[Output[str]] = []
         public_blocks, private_blocks = subnet_blocks(args.cidr, len(args.zones))
         for zone, public_block, private_block in zip(args.zones, public_blocks, private_blocks, strict=True):
             public = ec2.Subnet(
@@ -85,6 +102,18 @@ class Network(pulumi.ComponentResource):
             self.public_subnet_ids.append(public.id)
             self.ready.append(routed)
             self._private_zone(name, args, zone, private_block, vpc, public, routed)
+        ec2.VpcEndpoint(
+            f"{name}-s3",
+            vpc_id=vpc.id,
+            service_name=f"com.amazonaws.{args.region}.s3",
+            vpc_endpoint_type="Gateway",
+            # Models come from S3 by gigabytes, and a NAT gateway is paid by them.
+            route_table_ids=self._tables,
+            tags=args.tags,
+            opts=child,
+        )
+        if args.flow_log_days:
+            FlowLog(f"{name}-flows", FlowLogArgs(vpc_id=vpc.id, days=args.flow_log_days, tags=args.tags), child)
         self.register_outputs(
             {
                 "vpc_id": self.vpc_id,
@@ -130,6 +159,7 @@ class Network(pulumi.ComponentResource):
             opts=child,
         )
         self.private_subnet_ids.append(subnet.id)
+        self._tables.append(table.id)
         self.ready.append(
             ec2.RouteTableAssociation(
                 f"{name}-private-{zone}", subnet_id=subnet.id, route_table_id=table.id, opts=child

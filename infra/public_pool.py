@@ -8,9 +8,19 @@ from typing import Any, Final
 
 import pulumi
 from pulumi import Output, ResourceOptions
-from pulumi_aws import ec2, eks, iam, kms
+from pulumi_aws import eks, iam, kms
 
-GPU_TAINT: Final = "nvidia.com/gpu"
+from infra.public_nodes import Nodes, NodesArgs
+from infra.settings_pool_public import AccessEntry, InstancePool
+
+BEFORE_NODES: Final = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
+AFTER_NODES: Final = ("coredns", "metrics-server")
+ADDON_SETTINGS: Final = {
+    # Without it the network plugin accepts NetworkPolicies and enforces none
+    # (https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html).
+    "vpc-cni": {"enableNetworkPolicy": "true"},
+}
+ACCESS_POLICY_ARN: Final = "arn:aws:eks::aws:cluster-access-policy/{}"
 CLUSTER_POLICIES: Final = ("AmazonEKSClusterPolicy",)
 NODE_POLICIES: Final = (
     "AmazonEKSWorkerNodePolicy",
@@ -31,11 +41,14 @@ class PublicPoolArgs:
     subnet_ids: list[Output[str]]
     system_instance_type: str
     system_nodes: int
-    gpu_instance_types: tuple[str, ...]
-    gpu_nodes: int
-    gpu_nodes_min: int
-    gpu_nodes_max: int
-    gpu_disk_gib: int = 100
+    pools: tuple[InstancePool, ...]
+    zones: tuple[str, ...]
+    """Of the subnets, in their order."""
+    access_entries: tuple[AccessEntry, ...] = ()
+    creator_is_admin: bool = True
+    addons: dict[str, str] = field(default_factory=dict)
+    """Version by name, where the default for the cluster's version is not meant."""
+    addons_elsewhere: tuple[str, ...] = ()
     api_allowed_cidrs: tuple[str, ...] = ()
     exec_authentication: bool = True
     """Whether clients of the API fetch a token through the AWS CLI."""
@@ -82,43 +95,36 @@ def trust(service: str) -> str:
 
 
 class PublicPool(pulumi.ComponentResource):
-    """A cluster whose secrets are encrypted under a key of its own and whose GPU nodes take GPU work only."""
+    """A cluster whose secrets are encrypted under a key of its own and whose GPU nodes take GPU work only.
+
+    A node group has a name of the engine's making: where a change makes a new one (instance types, image, subnets), the
+    new one is there before the old one goes, and EKS drains that one within the budgets of the pods on it.
+    """
 
     cluster_name: Output[str]
     kubeconfig: Output[str]
 
     def __init__(self, name: str, args: PublicPoolArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("tandem:public_pool:PublicPool", name, {}, opts)
+        child = ResourceOptions(parent=self)
         cluster = self._cluster(name, args)
         node_role, rights = self._role(f"{name}-node", "ec2.amazonaws.com", NODE_POLICIES, args.tags)
-        self._nodes(
-            f"{name}-system",
-            args,
-            cluster,
-            node_role,
-            rights,
-            ami_type="AL2023_x86_64_STANDARD",
-            instance_types=[args.system_instance_type],
-            disk_gib=50,
-            scaling=eks.NodeGroupScalingConfigArgs(
-                min_size=1, desired_size=args.system_nodes, max_size=args.system_nodes + 1
-            ),
+        # Before the first node, or it would come up without what it needs to be ready.
+        early = self._addons(name, args, cluster, BEFORE_NODES, [])
+        nodes = NodesArgs(
+            cluster_name=cluster.name,
+            role_arn=node_role.arn,
+            subnet_ids=args.subnet_ids,
+            zones=args.zones,
+            labels=args.node_labels,
+            ready=[*rights, *args.network, *early],
+            tags=args.tags,
         )
-        self._nodes(
-            f"{name}-gpu",
-            args,
-            cluster,
-            node_role,
-            rights,
-            ami_type="AL2023_x86_64_NVIDIA",
-            # In order of preference: EKS takes the first type that has capacity.
-            instance_types=list(args.gpu_instance_types),
-            disk_gib=args.gpu_disk_gib,
-            scaling=eks.NodeGroupScalingConfigArgs(
-                min_size=args.gpu_nodes_min, desired_size=args.gpu_nodes, max_size=args.gpu_nodes_max
-            ),
-            taints=[eks.NodeGroupTaintArgs(key=GPU_TAINT, value="present", effect="NO_SCHEDULE")],
-        )
+        system = Nodes.system(f"{name}-system", nodes, args.system_instance_type, args.system_nodes, child)
+        for pool in args.pools:
+            Nodes.gpu(f"{name}-{pool.name}", nodes, pool, child)
+        self._addons(name, args, cluster, AFTER_NODES, [system.group])
+        self._access(name, args, cluster)
         self.cluster_name = cluster.name
         self.kubeconfig = Output.all(cluster.name, cluster.endpoint, cluster.certificate_authority).apply(
             lambda known: kubeconfig(
@@ -146,7 +152,7 @@ class PublicPool(pulumi.ComponentResource):
             version=args.kubernetes_version,
             role_arn=role.arn,
             access_config=eks.ClusterAccessConfigArgs(
-                authentication_mode="API", bootstrap_cluster_creator_admin_permissions=True
+                authentication_mode="API", bootstrap_cluster_creator_admin_permissions=args.creator_is_admin
             ),
             encryption_config=eks.ClusterEncryptionConfigArgs(
                 provider=eks.ClusterEncryptionConfigProviderArgs(key_arn=key.arn), resources=["secrets"]
@@ -177,58 +183,47 @@ class PublicPool(pulumi.ComponentResource):
         ]
         return role, rights
 
-    def _nodes(
+    def _addons(
         self,
         name: str,
         args: PublicPoolArgs,
         cluster: eks.Cluster,
-        role: iam.Role,
-        rights: list[pulumi.Resource],
-        *,
-        ami_type: str,
-        instance_types: list[str],
-        disk_gib: int,
-        scaling: eks.NodeGroupScalingConfigArgs,
-        taints: list[eks.NodeGroupTaintArgs] | None = None,
-    ) -> eks.NodeGroup:
+        wanted: tuple[str, ...],
+        after: list[pulumi.Resource],
+    ) -> list[pulumi.Resource]:
+        """The add-ons of `wanted` that nobody else installs; what somebody changes by hand is set back."""
+        child = ResourceOptions.merge(ResourceOptions(parent=self), ResourceOptions(depends_on=after))
+        return [
+            eks.Addon(
+                f"{name}-{addon}",
+                cluster_name=cluster.name,
+                addon_name=addon,
+                addon_version=args.addons.get(addon),
+                configuration_values=json.dumps(ADDON_SETTINGS[addon]) if addon in ADDON_SETTINGS else None,
+                resolve_conflicts_on_create="OVERWRITE",
+                resolve_conflicts_on_update="OVERWRITE",
+                tags=args.tags,
+                opts=child,
+            )
+            for addon in wanted
+            if addon not in args.addons_elsewhere
+        ]
+
+    def _access(self, name: str, args: PublicPoolArgs, cluster: eks.Cluster) -> None:
+        """Who may do what; an entry without its policy may do nothing."""
         child = ResourceOptions(parent=self)
-        template = ec2.LaunchTemplate(
-            name,
-            update_default_version=True,
-            metadata_options=ec2.LaunchTemplateMetadataOptionsArgs(
-                http_endpoint="enabled",
-                http_tokens="required",
-                # One hop: a pod cannot reach the node's own credentials.
-                http_put_response_hop_limit=1,
-            ),
-            block_device_mappings=[
-                ec2.LaunchTemplateBlockDeviceMappingArgs(
-                    device_name="/dev/xvda",
-                    ebs=ec2.LaunchTemplateBlockDeviceMappingEbsArgs(
-                        volume_type="gp3", volume_size=disk_gib, encrypted="true", delete_on_termination="true"
-                    ),
-                )
-            ],
-            tag_specifications=[
-                ec2.LaunchTemplateTagSpecificationArgs(resource_type=kind, tags=args.tags)
-                for kind in ("instance", "volume")
-            ],
-            tags=args.tags,
-            opts=child,
-        )
-        return eks.NodeGroup(
-            name,
-            cluster_name=cluster.name,
-            node_role_arn=role.arn,
-            subnet_ids=args.subnet_ids,
-            ami_type=ami_type,
-            capacity_type="ON_DEMAND",
-            instance_types=instance_types,
-            launch_template=eks.NodeGroupLaunchTemplateArgs(id=template.id, version=template.latest_version.apply(str)),
-            scaling_config=scaling,
-            update_config=eks.NodeGroupUpdateConfigArgs(max_unavailable=1),
-            labels=args.node_labels,
-            taints=taints,
-            tags=args.tags,
-            opts=ResourceOptions.merge(child, ResourceOptions(depends_on=[*rights, *args.network])),
-        )
+        for entry in args.access_entries:
+            label = f"{name}-{entry.principal.rpartition('/')[2]}"
+            there = eks.AccessEntry(
+                label, cluster_name=cluster.name, principal_arn=entry.principal, tags=args.tags, opts=child
+            )
+            eks.AccessPolicyAssociation(
+                label,
+                cluster_name=cluster.name,
+                principal_arn=there.principal_arn,
+                policy_arn=ACCESS_POLICY_ARN.format(entry.policy),
+                access_scope=eks.AccessPolicyAssociationAccessScopeArgs(
+                    type="namespace" if entry.namespaces else "cluster", namespaces=list(entry.namespaces) or None
+                ),
+                opts=child,
+            )

@@ -1,4 +1,4 @@
-"""GPU pools of both kinds and the ways into them."""
+"""The cluster of a public site, its network and the way into it."""
 
 from __future__ import annotations
 
@@ -8,41 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 import pytest
 
 from infra.edge import Edge, EdgeArgs
 from infra.network import Network, NetworkArgs, subnet_blocks
-from infra.private_pool import PrivatePool, PrivatePoolArgs, remediation_limit
-from infra.public_pool import PublicPool, PublicPoolArgs, kubeconfig
+from infra.public_pool import AFTER_NODES, BEFORE_NODES, PublicPool, PublicPoolArgs, kubeconfig
+from infra.settings_pool_public import BOTTLEROCKET, SPOT, AccessEntry, InstancePool
 from tests.infra.recording import Graph, run
-
-PRIVATE = PrivatePoolArgs(
-    cluster_name="private",
-    namespace="default",
-    kubernetes_version="1.34.0",
-    machine_template="gpu",
-    bootstrap_template="gpu",
-    gpu_nodes=2,
-    gpu_nodes_min=0,
-    gpu_nodes_max=5,
-    gpu_type="nvidia.com/gpu",
-    gpu_count=4,
-    cpu=32,
-    memory_gib=256,
-    edge_address="192.0.2.10",
-    load_balancer_namespace="metallb-system",
-    labels={"tandem.io/site": "private"},
-)
-
-
-def private_pool() -> Graph:
-    def declare() -> pulumi.Output[str]:
-        management = kubernetes.Provider("management", kubeconfig="{}")
-        workload = kubernetes.Provider("workload", kubeconfig="{}")
-        return PrivatePool("private", PRIVATE, workload, pulumi.ResourceOptions(provider=management)).edge_address
-
-    return run(declare)
 
 
 def public_pool(**changes: Any) -> Graph:
@@ -54,49 +26,13 @@ def public_pool(**changes: Any) -> Graph:
             subnet_ids=[pulumi.Output.from_input("subnet-1"), pulumi.Output.from_input("subnet-2")],
             system_instance_type="m7i.large",
             system_nodes=2,
-            gpu_instance_types=("g6.xlarge", "g5.xlarge"),
-            gpu_nodes=2,
-            gpu_nodes_min=1,
-            gpu_nodes_max=4,
+            zones=("eu-central-1a", "eu-central-1b"),
+            pools=(InstancePool(name="gpu", instance_types=("g6.xlarge", "g5.xlarge"), min=1, desired=2, max=4),),
             tags={"tandem.io/site": "public"},
         )
         return PublicPool("public", replace(args, **changes)).kubeconfig
 
     return run(declare)
-
-
-def test_an_empty_private_pool_tells_the_autoscaler_what_a_machine_would_bring() -> None:
-    machines = private_pool().one("MachineDeployment")
-    prefix = "capacity.cluster-autoscaler.kubernetes.io"
-    annotations = machines["metadata"]["annotations"]
-    assert annotations[f"{prefix}/gpu-count"] == "4"
-    assert annotations[f"{prefix}/gpu-type"] == "nvidia.com/gpu"
-    assert annotations[f"{prefix}/cpu"] == "32"
-    assert annotations[f"{prefix}/memory"] == "256Gi"
-    assert annotations[f"{prefix}/taints"] == "nvidia.com/gpu=present:NoSchedule"
-    assert annotations["cluster.x-k8s.io/cluster-api-autoscaler-node-group-max-size"] == "5"
-    assert machines["spec"]["replicas"] == 2
-
-
-def test_machine_selectors_find_the_machines_they_stand_beside() -> None:
-    graph = private_pool()
-    labels = graph.one("MachineDeployment")["spec"]["template"]["metadata"]["labels"]
-    for kind in ("MachineDeployment", "MachineHealthCheck"):
-        assert graph.one(kind)["spec"]["selector"]["matchLabels"].items() <= labels.items()
-
-
-@pytest.mark.parametrize(("nodes", "at_once"), [(0, 1), (2, 1), (5, 2), (10, 4)])
-def test_many_ill_machines_at_once_are_left_alone(nodes: int, at_once: int) -> None:
-    assert remediation_limit(nodes) == at_once
-
-
-def test_machines_go_to_the_management_cluster_and_the_address_to_the_workload_cluster() -> None:
-    graph = private_pool()
-    assert "::management::" in graph.request("MachineDeployment", "private-gpu").provider
-    assert "::workload::" in graph.request("IPAddressPool", "private-edge").provider
-    assert graph.one("IPAddressPool")["spec"] == {"addresses": ["192.0.2.10/32"], "autoAssign": False}
-    assert graph.result == "192.0.2.10"
-    assert graph.without_parent() <= {"pulumi:providers:kubernetes"}
 
 
 def test_the_secrets_of_a_public_cluster_are_encrypted_under_its_own_key() -> None:
@@ -125,6 +61,73 @@ def test_gpu_nodes_take_gpu_work_only_and_the_preferred_type_comes_first() -> No
     assert gpu["instanceTypes"] == ["g6.xlarge", "g5.xlarge"]
     assert gpu["amiType"] == "AL2023_x86_64_NVIDIA"
     assert gpu["scalingConfig"] == {"minSize": 1, "desiredSize": 2, "maxSize": 4}
+
+
+def gpu_pool(**changes: Any) -> Graph:
+    return public_pool(pools=(InstancePool(name="gpu", **{"min": 1, "desired": 1, "max": 3, **changes}),))
+
+
+def test_each_pool_has_a_group_of_its_own() -> None:
+    pools = (InstancePool(name="gpu"), InstancePool(name="burst", capacity=SPOT, min=0, desired=0, max=3))
+    graph = public_pool(pools=pools)
+    assert set(graph.of("NodeGroup")) == {"public-system", "public-gpu", "public-burst"}
+    assert graph.one("NodeGroup", "public-burst")["capacityType"] == "SPOT"
+    assert graph.one("NodeGroup", "public-gpu")["capacityType"] == "ON_DEMAND"
+
+
+@pytest.mark.parametrize("autoscaled", [True, False])
+def test_a_number_an_autoscaler_moves_is_left_to_it(autoscaled: bool) -> None:
+    request = gpu_pool(autoscaled=autoscaled).request("NodeGroup", "public-gpu")
+    assert list(request.ignoreChanges) == (["scalingConfig.desiredSize"] if autoscaled else [])
+
+
+def test_bottlerocket_keeps_images_on_a_second_encrypted_disk() -> None:
+    disks = gpu_pool(image=BOTTLEROCKET, disk_gib=200).one("LaunchTemplate", "public-gpu")["blockDeviceMappings"]
+    assert {disk["deviceName"]: disk["ebs"]["volumeSize"] for disk in disks} == {"/dev/xvda": 4, "/dev/xvdb": 200}
+    assert {disk["ebs"]["encrypted"] for disk in disks} == {"true"}
+
+
+def test_a_reservation_is_made_where_the_pool_says_and_its_nodes_stand_there() -> None:
+    graph = gpu_pool(instance_types=("g6.xlarge",), reserve_in="eu-central-1b", min=2, desired=2)
+    made = graph.one("CapacityReservation")
+    assert made["instanceCount"] == 2
+    assert made["availabilityZone"] == "eu-central-1b"
+    assert graph.one("NodeGroup", "public-gpu")["subnetIds"] == ["subnet-2"]
+    target = graph.one("LaunchTemplate", "public-gpu")["capacityReservationSpecification"]["capacityReservationTarget"]
+    assert target["capacityReservationId"] == "public-gpu-id"
+
+
+def test_a_reservation_that_exists_is_named_and_none_is_made() -> None:
+    graph = gpu_pool(instance_types=("g6.xlarge",), reservation="cr-0123456789abcdef0")
+    assert graph.of("CapacityReservation") == {}
+    target = graph.one("LaunchTemplate", "public-gpu")["capacityReservationSpecification"]["capacityReservationTarget"]
+    assert target["capacityReservationId"] == "cr-0123456789abcdef0"
+
+
+def test_the_network_plugin_enforces_policies_before_a_node_joins() -> None:
+    graph = public_pool()
+    assert set(graph.of("Addon")) == {f"public-{name}" for name in (*BEFORE_NODES, *AFTER_NODES)}
+    assert json.loads(graph.one("Addon", "public-vpc-cni")["configurationValues"]) == {"enableNetworkPolicy": "true"}
+    waits = " ".join(graph.request("NodeGroup", "public-gpu").dependencies)
+    assert "public-vpc-cni" in waits
+    assert "public-system" in " ".join(graph.request("Addon", "public-coredns").dependencies)
+
+
+def test_an_add_on_has_the_version_asked_for_and_is_left_out_where_something_else_installs_it() -> None:
+    graph = public_pool(addons={"coredns": "v1.12.4-eksbuild.1"}, addons_elsewhere=("metrics-server",))
+    assert graph.one("Addon", "public-coredns")["addonVersion"] == "v1.12.4-eksbuild.1"
+    assert "public-metrics-server" not in graph.of("Addon")
+
+
+def test_an_access_entry_has_its_policy_where_it_says() -> None:
+    reader = AccessEntry(principal="arn:aws:iam::111122223333:role/readers", namespaces=("tandem",))
+    admin = AccessEntry(principal="arn:aws:iam::111122223333:role/ops", policy="AmazonEKSClusterAdminPolicy")
+    graph = public_pool(access_entries=(reader, admin), creator_is_admin=False)
+    assert graph.one("Cluster")["accessConfig"]["bootstrapClusterCreatorAdminPermissions"] is False
+    of_reader = graph.one("AccessPolicyAssociation", "public-readers")
+    assert of_reader["accessScope"] == {"type": "namespace", "namespaces": ["tandem"]}
+    assert of_reader["policyArn"].endswith("cluster-access-policy/AmazonEKSViewPolicy")
+    assert graph.one("AccessPolicyAssociation", "public-ops")["accessScope"] == {"type": "cluster"}
 
 
 def test_system_nodes_have_no_taint() -> None:
@@ -175,7 +178,13 @@ def test_subnets_of_a_network_do_not_overlap_and_stay_when_a_zone_is_added(cidr:
 
 def network() -> Graph:
     zones = ("eu-central-1a", "eu-central-1b")
-    return run(lambda: Network("public", NetworkArgs(cidr="10.0.0.0/16", zones=zones)).vpc_id)
+    return run(
+        lambda: (
+            Network(
+                "public", NetworkArgs(cidr="10.0.0.0/16", zones=zones, region="eu-central-1", flow_log_days=30)
+            ).vpc_id
+        )
+    )
 
 
 def test_each_zone_has_its_own_way_out() -> None:
@@ -184,6 +193,21 @@ def test_each_zone_has_its_own_way_out() -> None:
     for zone in ("eu-central-1a", "eu-central-1b"):
         [route] = graph.one("RouteTable", f"public-private-{zone}")["routes"]
         assert route["natGatewayId"] == f"public-nat-{zone}-id"
+
+
+def test_models_come_from_the_store_past_the_nat_gateways() -> None:
+    endpoint = network().one("VpcEndpoint")
+    assert endpoint["serviceName"] == "com.amazonaws.eu-central-1.s3"
+    assert endpoint["routeTableIds"] == ["public-private-eu-central-1a-id", "public-private-eu-central-1b-id"]
+
+
+def test_flows_are_kept_for_the_days_asked_for_by_a_role_that_may_do_nothing_else() -> None:
+    graph = network()
+    assert graph.one("FlowLog")["trafficType"] == "ALL"
+    assert graph.one("LogGroup")["retentionInDays"] == 30
+    [statement] = json.loads(graph.one("RolePolicy")["policy"])["Statement"]
+    assert all(action.startswith("logs:") for action in statement["Action"])
+    assert statement["Resource"] != "*"
 
 
 def test_no_private_subnet_is_routed_from_the_internet() -> None:
