@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
 from pulumi import Output, ResourceOptions
-from pulumi_aws import s3
 
-from infra.bucket import BucketArgs, declare_bucket
+from infra.bucket import Bucket, BucketArgs, declare_bucket
+from infra.residency import DataClass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +41,11 @@ class SignalStore(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         # No key of its own: S3 decrypts under one for nobody who comes without credentials. No versions: a mark is
         # there or it is not.
-        kind = replace(args.bucket, own_key=False, versioned=False)
-        bucket = declare_bucket(f"{name}-signals", kind, child)
-        own_policy = s3.BucketPolicy(
-            f"{name}-signals-policy",
-            bucket=bucket,
-            policy=bucket.apply(lambda known: json.dumps(policy(known, args), sort_keys=True)),
-            opts=child,
+        kind = replace(args.bucket, own_key=False, versioned=False, lock=None, classes=(DataClass.SIGNALS,))
+        self.store: Bucket = declare_bucket(
+            f"{name}-signals", kind, child, lambda arn: arn.apply(lambda known: [open_keys(known, args)])
         )
-        self.bucket = Output.all(bucket, own_policy.id).apply(lambda known: str(known[0]))
+        self.bucket = self.store.name
         self.url = self.bucket.apply(lambda known: url(known, args))
         self.register_outputs({"bucket": self.bucket, "url": self.url})
 
@@ -62,28 +57,13 @@ def url(bucket: str, args: SignalStoreArgs) -> str:
     return f"https://{bucket}.s3.{args.region}.amazonaws.com"
 
 
-def policy(bucket: str, args: SignalStoreArgs) -> dict[str, Any]:
-    """Who may read the open keys; where the store speaks TLS, nobody may do anything without it."""
-    arn = f"arn:aws:s3:::{bucket}"
-    statements: list[dict[str, Any]] = [
-        {
-            "Sid": "OpenKeys",
-            "Effect": "Allow",
-            "Principal": "*",
-            "Action": "s3:GetObject",
-            "Resource": f"{arn}/{args.open_keys}",
-            "Condition": {"IpAddress": {"aws:SourceIp": sorted(set(args.reader_cidrs))}},
-        }
-    ]
-    if url(bucket, args).startswith("https:"):
-        statements.append(
-            {
-                "Sid": "TlsOnly",
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": "s3:*",
-                "Resource": [arn, f"{arn}/*"],
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            }
-        )
-    return {"Version": "2012-10-17", "Statement": statements}
+def open_keys(bucket_arn: str, args: SignalStoreArgs) -> dict[str, Any]:
+    """Who may read the open keys without credentials."""
+    return {
+        "Sid": "OpenKeys",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"{bucket_arn}/{args.open_keys}",
+        "Condition": {"IpAddress": {"aws:SourceIp": sorted(set(args.reader_cidrs))}},
+    }

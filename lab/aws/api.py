@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -11,14 +12,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.route53.models import Route53Backend, route53_backends
 
 from lab.aws import observations
+from lab.aws.acm import issue_proven
+from lab.aws.check import CALCULATED
+from lab.aws.cloudwatch import CloudWatch
 from lab.aws.request_log import Operation, RequestLog, operation
+from lab.aws.route53_alarm_rules import ALARM, keep_alarm
 from lab.aws.route53_check_rules import refuse_check, refuse_deletion
 from lab.aws.route53_repairs import complete_new_check, complete_updated_check, key, repair_deletion, repair_zone
 from lab.aws.route53_rules import MalformedXml, Refusal, changes, refuse_changes
 from lab.aws.server import ACCOUNT, arguments, moto_application, preload, serve
+from lab.aws.store import Store
 from lab.aws.write_refusal import REASON, UNAVAILABLE, ServiceError, WriteRefusal, service_error
 from lab.process import die_with_parent
 from lab.topology import Topology
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
 
 BODY_LIMIT_BYTES: Final = 16 * 2**20
 """The calls of this API are small; objects go to the stores of the sites."""
-WARM: Final = ("route53", "ec2", "elbv2", "eks", "iam", "sts")
+WARM: Final = ("route53", "ec2", "elbv2", "eks", "iam", "sts", "cloudwatch")
 OWN_CALLS: Final = (
     "there are GET /tandem/requests?since=N&writes=true, GET /tandem/version, and GET, PUT and DELETE"
     " /tandem/refuse-writes"
@@ -43,8 +50,11 @@ _ASPECTS = {"status": "GetHealthCheckStatus", "lastfailurereason": "GetHealthChe
 class Api:
     """The WSGI application: what moto answers wrongly is answered here, the rest is moto's."""
 
-    def __init__(self, moto: WSGIApplication, prober_url: str) -> None:
+    def __init__(self, moto: WSGIApplication, prober_url: str, clock_factor: float = 1.0) -> None:
         self._moto = moto
+        self._objects = Store(moto)
+        """S3 in regions without a site, where copies are kept: no control plane, so neither logged nor refused."""
+        self.cloudwatch = CloudWatch(lambda: observations.report(prober_url), clock_factor=clock_factor)
         self._prober_url = prober_url
         self._lock = threading.Lock()
         self.log = RequestLog()
@@ -52,6 +62,8 @@ class Api:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
+        if "/s3/aws4_request" in environ.get("HTTP_AUTHORIZATION", ""):
+            return self._objects(environ, start_response)
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > BODY_LIMIT_BYTES:
             refusal = Refusal(
@@ -71,11 +83,16 @@ class Api:
             return start_response(line, headers, *rest)
 
         try:
+            if asked.service == "acm":
+                issue_proven()
             error = self._prevented(asked, environ)
             if error is not None:
                 noting(f"{error.status} ", [*error.headers, ("Content-Length", str(len(error.body)))])
                 return [error.body]
-            return list(self._dispatch(path, body, environ, noting))
+            answer = list(self._dispatch(path, body, environ, noting))
+            if asked.action == "PutMetricAlarm":
+                self.cloudwatch.settle()
+            return answer
         finally:
             self.log.record(asked, status)
 
@@ -120,7 +137,7 @@ class Api:
                 refusal = refuse_deletion(check_id or "", {one.id: one.children or () for one in checks.values()})
                 return _refuse(start_response, refusal) if refusal else list(self._moto(environ, start_response))
             kinds = {one.id: str(one.type_) for one in checks.values()}
-            refusal = refuse_check(body, kinds, str(known.type_) if known else None)
+            refusal = refuse_check(body, kinds, str(known.type_) if known else None, _alarm_exists)
             if refusal is not None:
                 return _refuse(start_response, refusal)
             if known is None:
@@ -129,7 +146,11 @@ class Api:
                 body = complete_updated_check(body, known)
                 known.health_check_version += 1
             environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-            return list(self._moto(environ, start_response))
+            answer = list(self._moto(environ, start_response))
+            for check in [known] if known else [one for one in checks.values() if one.id not in kinds]:
+                if check.type_ == ALARM:
+                    keep_alarm(check, body)
+            return answer
 
     def _change_records(
         self, zone_id: str, body: bytes, environ: WSGIEnvironment, start_response: StartResponse
@@ -151,7 +172,7 @@ class Api:
         known = _backend().health_checks.get(check_id)
         if known is None:
             return _refuse(start_response, _no_such_check(check_id))
-        if known.type_ == "CALCULATED":
+        if known.type_ == CALCULATED:
             refusal = Refusal("InvalidInput", f"{name} does not tell the status of a CALCULATED health check")
             return _refuse(start_response, refusal)
         try:
@@ -187,6 +208,10 @@ def _backend() -> Route53Backend:
     return route53_backends[ACCOUNT]["aws"]
 
 
+def _alarm_exists(region: str, name: str) -> bool:
+    return name in cloudwatch_backends[ACCOUNT][region].alarms
+
+
 def _no_such_check(check_id: str) -> Refusal:
     return Refusal("NoSuchHealthCheck", f"No health check exists with the specified ID {check_id}", 404)
 
@@ -208,12 +233,17 @@ def main(given: list[str] | None = None) -> None:
     """Serve until told to stop."""
     die_with_parent()
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # programs attach AmazonEKSClusterPolicy and the like
-    home, _ = arguments(given)
+    factored = argparse.ArgumentParser(allow_abbrev=False)
+    factored.add_argument("--clock-factor", type=float, default=1.0, help="divides the periods of alarms")
+    parsed, rest = factored.parse_known_args(given)
+    home, _ = arguments(rest)
     topology = Topology.load(home)
     moto = moto_application()
     preload(moto, WARM)
     address = urlsplit(topology.aws_url)
-    serve(address.hostname or "", address.port or 0, Api(moto, topology.prober_url))
+    api = Api(moto, topology.prober_url, parsed.clock_factor)
+    api.cloudwatch.start()
+    serve(address.hostname or "", address.port or 0, api)
 
 
 if __name__ == "__main__":

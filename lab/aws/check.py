@@ -12,6 +12,11 @@ from typing import Any, Final
 HEALTHY_SHARE: Final = 0.18
 """An endpoint is healthy when more than this share of the checkers see it healthy."""
 CALCULATED: Final = "CALCULATED"
+ALARM: Final = "CLOUDWATCH_METRIC"
+UNPROBED: Final = (CALCULATED, ALARM)
+"""Kinds of check that no checker asks anybody for."""
+STATES: Final = {"OK": True, "ALARM": False}
+"""What an alarm's state says of health; without enough data it says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +39,16 @@ class Check:
     """Where it is checked from; empty means everywhere."""
     children: tuple[str, ...] = ()
     health_threshold: int = 0
+    alarm_name: str = ""
+    alarm_region: str = ""
+    without_data: str = ""
+    """What it is while its alarm knows nothing: Healthy, Unhealthy or LastKnownStatus."""
 
     @classmethod
     def from_aws(cls, check: Mapping[str, Any]) -> Check:
         """From an entry of ListHealthChecks."""
         config = check["HealthCheckConfig"]
+        alarm = config.get("AlarmIdentifier") or {}
         kind = config["Type"]
         return cls(
             id=check["Id"],
@@ -56,6 +66,9 @@ class Check:
             regions=tuple(config.get("Regions", ())),
             children=tuple(config.get("ChildHealthChecks", ())),
             health_threshold=config.get("HealthThreshold", 0),
+            alarm_name=alarm.get("Name", ""),
+            alarm_region=alarm.get("Region", ""),
+            without_data=config.get("InsufficientDataHealthStatus", ""),
         )
 
 
@@ -106,21 +119,35 @@ def endpoint_healthy(checkers: Sequence[Checker], share: float = HEALTHY_SHARE) 
     return not checkers or seeing > share * len(checkers)
 
 
+def alarm_healthy(check: Check, state: str, last_known: bool | None) -> bool:
+    """What a check that goes by an alarm is while the alarm is in `state`; `last_known` while it had enough data.
+
+    https://docs.aws.amazon.com/Route53/latest/APIReference/API_HealthCheckConfig.html
+    """
+    if state in STATES:
+        return STATES[state]
+    if check.without_data == "LastKnownStatus":
+        return last_known is not False
+    return check.without_data == "Healthy"
+
+
 def healthy(
     check_id: str,
     checks: Mapping[str, Check],
     views: Mapping[str, Sequence[Checker]],
     share: float = HEALTHY_SHARE,
+    heard: Mapping[str, bool] | None = None,
 ) -> bool:
     """The status DNS goes by.
 
     A disabled check is healthy. A calculated one counts healthy children against its threshold; a child that does
     not exist is not healthy, nor is a check that has itself for a descendant. Inversion comes last.
     A check that was deleted while a record names it counts as healthy: Route 53 leaves that case undefined.
+    `heard` holds what the alarms say; a check whose alarm was not read yet is as one whose alarm knows nothing.
     """
     if check_id not in checks:
         return True
-    return _healthy(check_id, checks, views, share, frozenset())
+    return _healthy(check_id, checks, views, share, heard or {}, frozenset())
 
 
 def _healthy(
@@ -128,6 +155,7 @@ def _healthy(
     checks: Mapping[str, Check],
     views: Mapping[str, Sequence[Checker]],
     share: float,
+    heard: Mapping[str, bool],
     above: frozenset[str],
 ) -> bool:
     if check_id not in checks or check_id in above:
@@ -136,8 +164,10 @@ def _healthy(
     if check.disabled:
         seen = True
     elif check.type == CALCULATED:
-        count = sum(_healthy(child, checks, views, share, above | {check_id}) for child in check.children)
+        count = sum(_healthy(child, checks, views, share, heard, above | {check_id}) for child in check.children)
         seen = count >= check.health_threshold
+    elif check.type == ALARM:
+        seen = heard.get(check_id, alarm_healthy(check, "", None))
     else:
         seen = endpoint_healthy(views.get(check_id, ()), share)
     return seen != check.inverted

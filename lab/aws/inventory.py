@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 import botocore.config
 
-from lab.aws.check import Check
+from lab.aws.check import ALARM, Check
 from lab.aws.route53_rules import plain_name
 from lab.aws.zone import Record, Zone
 
@@ -46,6 +46,7 @@ class Inventory:
         )
         self._route53 = self._session.client("route53", endpoint_url=aws_url, config=_CONFIG)
         self._elb: dict[str, ElasticLoadBalancingv2Client] = {}
+        self._alarms: dict[str, Any] = {}
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def version(self) -> str:
@@ -70,11 +71,34 @@ class Inventory:
         targets = {record.alias.target for zone in zones for record in zone.records if record.alias}
         return Snapshot(zones=zones, checks=checks, load_balancers=self._load_balancers(targets))
 
+    def alarms(self, checks: Mapping[str, Check]) -> dict[str, str]:
+        """The state of the alarm each check goes by, by the check's id; that of an alarm that is gone is empty."""
+        wanted: dict[str, set[str]] = {}
+        for check in checks.values():
+            if check.type == ALARM:
+                wanted.setdefault(check.alarm_region, set()).add(check.alarm_name)
+        states = {
+            (region, alarm["AlarmName"]): str(alarm["StateValue"])
+            for region, names in wanted.items()
+            for alarm in self._cloudwatch(region).describe_alarms(AlarmNames=sorted(names))["MetricAlarms"]
+        }
+        return {
+            check_id: states.get((check.alarm_region, check.alarm_name), "")
+            for check_id, check in checks.items()
+            if check.type == ALARM
+        }
+
     def close(self) -> None:
         """Close its connections."""
         self._route53.close()
-        for client in self._elb.values():
+        for client in (*self._elb.values(), *self._alarms.values()):
             client.close()
+
+    def _cloudwatch(self, region: str) -> Any:
+        if region not in self._alarms:
+            connect: Any = self._session.client  # the stubs know literal service names only
+            self._alarms[region] = connect("cloudwatch", endpoint_url=self._url, region_name=region, config=_CONFIG)
+        return self._alarms[region]
 
     def _records(self, zone_id: str) -> list[Record]:
         pages = self._route53.get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone_id)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lab.aws import check as rules
-from lab.aws.check import CALCULATED, Check, Checker, Result
+from lab.aws.check import ALARM, STATES, UNPROBED, Check, Checker, Result
 from lab.aws.probe import probe
 from lab.aws.prober_settings import CHECKER_LIMIT, DEFAULT_CHECKERS, FIRST_ADDRESS, REGIONS
 
@@ -51,6 +51,24 @@ class Prober:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._status: dict[str, bool] = {}
         self._changed: dict[str, float] = {}
+        self._heard: dict[str, bool] = {}
+        self._last_known: dict[str, bool] = {}
+        self._states: dict[str, str] = {}
+
+    def hear(self, states: Mapping[str, str]) -> None:
+        """Take in the states of alarms, by the id of the check that goes by each."""
+        for check_id, state in states.items():
+            check = self._checks.get(check_id)
+            if check is None:
+                continue
+            self._states[check_id] = state
+            if state in STATES:
+                self._last_known[check_id] = STATES[state]
+            well = self._heard[check_id] = rules.alarm_healthy(check, state, self._last_known.get(check_id))
+            said = Result(well, f"{'Success' if well else 'Failure'}: alarm {check.alarm_name} is {state or 'gone'}")
+            for checker in self._views.setdefault(check_id, self._checkers(check)):
+                checker.observe(said, 1, time.time())
+        self._note_changes()
 
     def apply(self, declared: Mapping[str, Check]) -> None:
         """Run exactly these checks; one whose declaration changed keeps its checkers' views."""
@@ -61,9 +79,12 @@ class Prober:
                 self._views.pop(check_id, None)
                 self._status.pop(check_id, None)
                 self._changed.pop(check_id, None)
+                self._heard.pop(check_id, None)
+                self._last_known.pop(check_id, None)
+                self._states.pop(check_id, None)
         self._checks = dict(declared)
         for check_id, check in declared.items():
-            if check.type == CALCULATED or check.disabled or check_id in self._tasks:
+            if check.type in UNPROBED or check.disabled or check_id in self._tasks:
                 continue
             views = self._views[check_id] = self._checkers(check)
             self._tasks[check_id] = [
@@ -72,9 +93,14 @@ class Prober:
             ]
         self._note_changes()
 
+    @property
+    def goes_by_alarms(self) -> bool:
+        """Whether any check wants to know of an alarm."""
+        return any(check.type == ALARM for check in self._checks.values())
+
     def healthy(self, check_id: str) -> bool:
         """Whether records with this check may be answered."""
-        return rules.healthy(check_id, self._checks, self._views, self.healthy_share)
+        return rules.healthy(check_id, self._checks, self._views, self.healthy_share, self._heard)
 
     def report(self) -> dict[str, Any]:
         """Every check with its status, since when, and what each checker saw last."""
@@ -90,6 +116,8 @@ class Prober:
                 "regions": list(check.regions),
                 "children": list(check.children),
                 "health_threshold": check.health_threshold,
+                "alarm": check.alarm_name,
+                "alarm_state": self._states.get(check_id, ""),
                 "checkers": [asdict(checker) for checker in self._views.get(check_id, ())],
             }
             for check_id, check in self._checks.items()

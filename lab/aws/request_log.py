@@ -19,8 +19,12 @@ KEPT_READS: Final = 2_000
 KEPT_WRITES: Final = 20_000
 READING: Final = ("Get", "List", "Describe", "Head", "Test", "Lookup", "Search", "Query", "Simulate", "AssumeRole")
 """Beginnings of operation names that change nothing."""
+DATA_PLANE: Final = ("PutMetricData", "PutLogEvents", "Publish")
+"""What runs all the time, in a control plane's trouble too."""
 FORM: Final = "application/x-www-form-urlencoded"
 
+_NAMED_PATH: Final = re.compile(r"/service/[^/]+/operation/(?P<action>\w+)/?")
+"""Of services that speak CBOR (https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html)."""
 _CREDENTIAL: Final = re.compile(r"Credential=[^/,\s]+/[^/]*/(?P<region>[^/]*)/(?P<service>[^/]*)/aws4_request")
 
 
@@ -37,9 +41,9 @@ class Operation:
 
     @property
     def changes(self) -> bool:
-        """Whether what it names changes something when it succeeds."""
+        """Whether what it names changes something declared when it succeeds; what is measured is not declared."""
         if self.action:
-            return not self.action.startswith(READING)
+            return not self.action.startswith(READING) and self.action not in DATA_PLANE
         return self.method not in ("GET", "HEAD", "OPTIONS")
 
 
@@ -115,6 +119,9 @@ def operation(environ: dict[str, Any], body: bytes) -> Operation:
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         return asked(action=target.rpartition(".")[2])
+    named = _NAMED_PATH.fullmatch(path)
+    if named:
+        return asked(action=named["action"])
     text = environ.get("QUERY_STRING", "")
     if environ.get("CONTENT_TYPE", "").startswith(FORM):
         text = f"{text}&{body.decode('utf-8', 'replace')}"

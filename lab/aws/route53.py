@@ -74,6 +74,9 @@ class DataPlane:
                     self._snapshot = await asyncio.to_thread(self._inventory.read)
                     self.prober.apply(self._snapshot.checks or {})
                     self._version, self._read_at = version, time.monotonic()
+                # Their state changes by what is measured, with no write that a version could tell.
+                if self.prober.goes_by_alarms:
+                    self.prober.hear(await asyncio.to_thread(self._inventory.alarms, self._snapshot.checks or {}))
                 self._trouble = ""
             except Exception as error:  # noqa: BLE001 - noted; a follower that ended would freeze DNS and checks unseen
                 self._note(error)

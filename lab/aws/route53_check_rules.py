@@ -8,6 +8,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from lab.aws.prober_settings import REGIONS
+from lab.aws.route53_alarm_rules import ALARM, AlarmExists, alarm_complaints
 from lab.aws.route53_rules import CHECK_TYPES, HOST_NAME, Refusal, parse
 
 CALCULATED: Final = "CALCULATED"
@@ -19,7 +20,12 @@ FEWEST_REGIONS: Final = 3
 SEARCH_STRING_LIMIT: Final = 255
 
 
-def refuse_check(body: bytes, kinds: Mapping[str, str], known_type: str | None = None) -> Refusal | None:
+def refuse_check(
+    body: bytes,
+    kinds: Mapping[str, str],
+    known_type: str | None = None,
+    alarm_exists: AlarmExists = lambda _, __: True,
+) -> Refusal | None:
     """Why a CreateHealthCheck request, or an update of a check of `known_type`, is refused; None when it is not.
 
     `kinds` maps the id of every check there is to its type.
@@ -35,6 +41,7 @@ def refuse_check(body: bytes, kinds: Mapping[str, str], known_type: str | None =
         *_ranges(config),
         *_regions(config),
         *_children(config, kinds),
+        *alarm_complaints(kind, config, alarm_exists, new=known_type is None),
         *(() if known_type else _missing(kind, config)),
     )
     return Refusal("InvalidInput", complaints[0]) if complaints else None
@@ -74,8 +81,6 @@ def _ranges(config: ET.Element) -> Iterator[str]:
             f"FullyQualifiedDomainName {name!r}: a host name has labels of 1 to 63 letters, digits, hyphens and"
             " underscores between single dots; correct it"
         )
-    if config.findtext("InsufficientDataHealthStatus") is not None:
-        yield "InsufficientDataHealthStatus belongs to CLOUDWATCH_METRIC health checks; remove it"
 
 
 def _regions(config: ET.Element) -> Iterator[str]:
@@ -104,6 +109,8 @@ def _missing(kind: str, config: ET.Element) -> Iterator[str]:
             yield "a CALCULATED health check has no ChildHealthChecks; name at least one"
         if config.findtext("HealthThreshold") is None:
             yield "a CALCULATED health check must have a HealthThreshold: say how many children have to be healthy"
+        return
+    if kind == ALARM:
         return
     if not config.findtext("IPAddress") and not config.findtext("FullyQualifiedDomainName"):
         yield f"a {kind} health check needs IPAddress or FullyQualifiedDomainName; give one"

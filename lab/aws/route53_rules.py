@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 NAMESPACE: Final = "https://route53.amazonaws.com/doc/2013-04-01/"
 WEIGHTS: Final = range(256)
 ENDPOINT_TYPES: Final = ("HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP")
-CHECK_TYPES: Final = (*ENDPOINT_TYPES, "CALCULATED")
+CHECK_TYPES: Final = (*ENDPOINT_TYPES, "CALCULATED", "CLOUDWATCH_METRIC")
 HOST_NAME: Final = r"(?=.{1,255}$)([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?"
 """What the name of an endpoint looks like."""
 RECORD_TYPES: Final = ("A", "AAAA", "CNAME", "NS", "SOA", "TXT")

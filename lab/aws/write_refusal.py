@@ -15,6 +15,7 @@ import botocore.session
 
 from lab.aws.request_log import FORM
 
+CBOR: Final = "rpc-v2-cbor"
 LONGEST_SECONDS: Final = 86_400
 UNAVAILABLE: Final = "ServiceUnavailable"
 REASON: Final = "Service is unable to handle request: the lab was told to refuse writes for a while"
@@ -59,6 +60,10 @@ def service_error(environ: dict[str, Any], service: str, code: str, message: str
     """An error in the protocol of its request: query, EC2, JSON, REST with XML or JSON."""
     protocol = _protocol(environ, service)
     text = escape(message)
+    if protocol == "cbor":
+        headers = [("Content-Type", "application/cbor"), ("smithy-protocol", CBOR), ("x-amzn-RequestId", REQUEST_ID)]
+        entries = b"".join(map(_cbor_text, ("__type", code, "message", message)))
+        return ServiceError(status, headers, b"\xa2" + entries)
     if protocol in ("json", "rest-json"):
         kind = "application/x-amz-json-1.1" if protocol == "json" else "application/json"
         headers = [("Content-Type", kind), ("x-amzn-ErrorType", code), ("x-amzn-RequestId", REQUEST_ID)]
@@ -75,7 +80,15 @@ def service_error(environ: dict[str, Any], service: str, code: str, message: str
     return ServiceError(status, [("Content-Type", "text/xml")], f'<?xml version="1.0"?>\n{body}'.encode())
 
 
+def _cbor_text(text: str) -> bytes:
+    """A text as CBOR writes it (RFC 8949), its length in two bytes."""
+    encoded = text.encode()[:0xFFFF]
+    return b"\x79" + len(encoded).to_bytes(2, "big") + encoded
+
+
 def _protocol(environ: dict[str, Any], service: str) -> str:
+    if environ.get("HTTP_SMITHY_PROTOCOL") == CBOR:
+        return "cbor"
     if environ.get("HTTP_X_AMZ_TARGET"):
         return "json"
     content = environ.get("CONTENT_TYPE", "")

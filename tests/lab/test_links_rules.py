@@ -107,6 +107,16 @@ def test_policies_cut_and_a_pod_always_reaches_itself() -> None:
     assert (found.concerns(TRITON), found.concerns(GATEWAY)) == (True, False)
 
 
+def test_a_caller_that_may_not_go_out_is_cut_whoever_lets_it_in() -> None:
+    closed = policy(selector={"matchLabels": {"app": "gateway"}}, policyTypes=["Egress"], egress=[])
+    found = links(policies=(closed,))
+    assert found.between(FROM_GATEWAY, TRITON) == CUT
+    assert found.between(FROM_GATEWAY, GATEWAY) == CLEAR, "itself"
+    assert found.between(FROM_TRITON, GATEWAY) == CLEAR, "about other callers"
+    assert found.between(USER, GATEWAY) == CLEAR, "who is outside of the cluster is ruled by nothing in it"
+    assert found.concerns(TRITON)
+
+
 def test_a_duration_ends_a_fault_by_itself() -> None:
     fault = chaos(action="partition", duration="1m30s")
     running = links(fault, now=CREATED + timedelta(seconds=89))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.kubernetes.blackhole import program
-from lab.kubernetes.policy import EVERYONE, NOBODY, Admission, Block, admission
+from lab.kubernetes.policy import EVERYONE, NOBODY, Admission, Block, admission, may_go
 
 Object = dict[str, Any]
 
@@ -151,3 +151,44 @@ def test_the_filter_lets_the_same_addresses_in_as_the_rules(blocks: list[Block],
 
 def test_the_filter_of_nobody_lets_nobody_in() -> None:
     assert not passes(program(NOBODY), 0x7F000001)
+
+
+def going(*egress: Object, selector: Object | None = None) -> Object:
+    chosen = {"podSelector": selector or {}, "policyTypes": ["Egress"], "egress": list(egress)}
+    return {"metadata": {"name": "p", "namespace": "shop"}, "spec": chosen}
+
+
+TO_TRITON: Object = {"to": [{"podSelector": TRITON}], "ports": [{"protocol": "TCP", "port": 8001}]}
+TO_TEAM_B: Object = {"to": [{"namespaceSelector": TEAM_B}]}
+
+
+@pytest.mark.parametrize(
+    ("policies", "target", "port", "allowed"),
+    [
+        pytest.param([], pod("t", app="triton"), 8001, True, id="no policy, anywhere"),
+        pytest.param([policy()], pod("t", app="triton"), 8001, True, id="about what comes in only"),
+        pytest.param([going()], pod("t", app="triton"), 8001, False, id="no rule, nowhere"),
+        pytest.param([going({})], pod("t", app="triton"), 8001, True, id="an empty rule, anywhere"),
+        pytest.param([going(), going(TO_TRITON)], pod("t", app="triton"), 8001, True, id="allows add up"),
+        pytest.param([going(TO_TRITON)], pod("t", app="triton"), 8000, False, id="another port"),
+        pytest.param([going(TO_TRITON)], pod("o", app="other"), 8001, False, id="another pod"),
+        pytest.param([going(TO_TRITON)], pod("t", app="triton", namespace="other"), 8001, False, id="elsewhere"),
+        pytest.param([going(TO_TEAM_B)], pod("o", namespace="other"), 8001, True, id="a namespace"),
+        pytest.param([going(selector=TRITON)], pod("t", app="triton"), 8001, True, id="about other callers"),
+        pytest.param(
+            [going({"to": [{"ipBlock": {"cidr": "127.80.64.9/32"}}]})], pod("t"), 8001, True, id="by its address"
+        ),
+        pytest.param(
+            [going({"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["127.0.0.0/8"]}}]})],
+            pod("t"),
+            8001,
+            False,
+            id="anywhere but there",
+        ),
+    ],
+)
+def test_a_pod_goes_where_what_rules_it_lets_it(
+    policies: list[Object], target: Object, port: int, allowed: bool
+) -> None:
+    labels = NAMESPACES[target["metadata"]["namespace"]]
+    assert may_go(policies, pod("g"), target, labels, port) is allowed

@@ -252,7 +252,7 @@ def test_a_kind_the_api_does_not_have_is_named(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    "type_name", ["kubernetes:helm.sh/v3:Release", "kubernetes:apps/v1:DeploymentPatch", "kubernetes:core/v1:PodList"]
+    "type_name", ["kubernetes:helm.sh/v4:Chart", "kubernetes:apps/v1:DeploymentPatch", "kubernetes:core/v1:PodList"]
 )
 def test_types_that_are_no_single_object_are_refused(session: Session, type_name: str) -> None:
     with pytest.raises(grpc.RpcError) as error:

@@ -18,6 +18,20 @@ from lab.topology import Topology
 
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
 OPEN = json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Resource": "arn:aws:s3:::b/drain/*"}})
+COPIED: dict[str, Any] = {
+    "id": "replica",
+    "priority": 1,
+    "status": "Enabled",
+    "filter": {"prefix": ""},
+    "deleteMarkerReplication": {"status": "Enabled"},
+    "sourceSelectionCriteria": {"sseKmsEncryptedObjects": {"status": "Enabled"}},
+    "destination": {
+        "bucket": "arn:aws:s3:::c",
+        "encryptionConfiguration": {"replicaKmsKeyId": "arn:aws:kms:eu-west-1:1:key/k"},
+        "metrics": {"status": "Enabled", "eventThreshold": {"minutes": 15}},
+        "replicationTime": {"status": "Enabled", "time": {"minutes": 15}},
+    },
+}
 GOOD: dict[str, dict[str, Any]] = {
     "aws:s3/bucket:Bucket": {},
     "aws:s3/bucketVersioning:BucketVersioning": {"bucket": "b", "versioningConfiguration": {"status": "Enabled"}},
@@ -30,6 +44,28 @@ GOOD: dict[str, dict[str, Any]] = {
         "rule": {"objectOwnership": "ObjectWriter"},
     },
     "aws:s3/bucketPolicy:BucketPolicy": {"bucket": "b", "policy": OPEN},
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": {
+        "bucket": "b",
+        "rules": [
+            {
+                "id": "old",
+                "status": "Enabled",
+                "filter": {"prefix": ""},
+                "transitions": [{"days": 30, "storageClass": "STANDARD_IA"}],
+                "expiration": {"days": 60},
+            }
+        ],
+    },
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": {
+        "bucket": "b",
+        "rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 1}},
+    },
+    "aws:s3/bucketReplicationConfig:BucketReplicationConfig": {
+        "bucket": "b",
+        "role": "arn:aws:iam::1:role/r",
+        "rules": [COPIED],
+    },
+    "aws:iam/rolePolicy:RolePolicy": {"role": "r", "policy": TRUST},
     "aws:kms/key:Key": {},
     "aws:kms/alias:Alias": {"targetKeyId": "k"},
     "aws:iam/role:Role": {"assumeRolePolicy": TRUST},
@@ -73,7 +109,38 @@ GOOD: dict[str, dict[str, Any]] = {
 WEIGHTED = {"setIdentifier": "s", "weightedRoutingPolicies": [{"weight": 1}]}
 ABSENT: Any = None
 
+COPIES = "s3/bucketReplicationConfig:BucketReplicationConfig"
+LIFE = "s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
+LOCK = "s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
+
+
+def copied(**destination: Any) -> dict[str, Any]:
+    """The rule with another destination."""
+    return {**COPIED, "destination": {**COPIED["destination"], **destination}}
+
+
+def old(**changes: Any) -> dict[str, Any]:
+    """The rule of old objects with something else in it."""
+    return {**GOOD[f"aws:{LIFE}"]["rules"][0], **changes}
+
+
 BROKEN = [
+    (COPIES, {"role": "copier"}, "role", "named by its ARN"),
+    (COPIES, {"rules": [COPIED, {**COPIED, "id": "backup"}]}, "rules", "each rule has its own"),
+    (COPIES, {"rules": [{**COPIED, "status": "On"}]}, "status", "Enabled, Disabled"),
+    (COPIES, {"rules": [{**COPIED, "deleteMarkerReplication": None}]}, "rules", "says nothing of delete markers"),
+    (COPIES, {"rules": [copied(metrics=None)]}, "rules", "wants both or none"),
+    (COPIES, {"rules": [copied(metrics={"status": "Enabled", "eventThreshold": {"minutes": 5}})]}, "rules", "15 only"),
+    (COPIES, {"rules": [copied(replicationTime={"status": "Enabled", "time": {"minutes": 60}})]}, "rules", "15 only"),
+    (COPIES, {"rules": [copied(encryptionConfiguration=None)]}, "rules", "no replica key is named"),
+    (LIFE, {"rules": [old(), old()]}, "rules", "each has its own"),
+    (LIFE, {"rules": [old(status="On")]}, "status", "Enabled, Disabled"),
+    (LIFE, {"rules": [old(transitions=[{"days": 29, "storageClass": "STANDARD_IA"}])]}, "rules", "nothing there"),
+    (LIFE, {"rules": [old(expiration={"days": 30})]}, "rules", "it is later"),
+    (LOCK, {"rule": {"defaultRetention": {"mode": "LEGAL", "days": 1}}}, "rule", "GOVERNANCE, COMPLIANCE"),
+    (LOCK, {"rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 0}}}, "rule", "one of them, above 0"),
+    (LOCK, {"rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 1, "years": 1}}}, "rule", "one of them"),
+    ("iam/rolePolicy:RolePolicy", {"policy": "all"}, "policy", "no JSON object"),
     ("route53/healthCheck:HealthCheck", {"requestInterval": 7}, "requestInterval", "allowed are 10, 30"),
     ("route53/healthCheck:HealthCheck", {"failureThreshold": 0}, "failureThreshold", "within 1 and 10"),
     ("route53/healthCheck:HealthCheck", {"failureThreshold": 11}, "failureThreshold", "within 1 and 10"),
@@ -92,7 +159,7 @@ BROKEN = [
         "childHealthThreshold",
         "no more than there are",
     ),
-    ("route53/healthCheck:HealthCheck", {"type": "CLOUDWATCH_METRIC"}, "type", "CALCULATED"),
+    ("route53/healthCheck:HealthCheck", {"type": "CLOUDWATCH_METRIC"}, "cloudwatchAlarmName", "goes by an alarm"),
     ("route53/healthCheck:HealthCheck", {"type": "RECOVERY_CONTROL"}, "type", "CALCULATED"),
     ("route53/healthCheck:HealthCheck", {"cloudwatchAlarmName": "a"}, "cloudwatchAlarmName", "remove it"),
     ("route53/healthCheck:HealthCheck", {"fqdn": "bad..name"}, "fqdn", "single dots"),

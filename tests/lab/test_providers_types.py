@@ -12,7 +12,9 @@ import httpx
 import pytest
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from pulumi.runtime.proto import provider_pb2
+from test_providers_copies import KINDS as COPYING
 from test_providers_protocol import Made, Session, aws, aws_settings, aws_url, port, refusal
+from test_providers_watching import KINDS as WATCHING
 from werkzeug.serving import make_server
 
 from lab.aws.api import Api
@@ -35,13 +37,19 @@ TRUST = json.dumps(
         ],
     }
 )
+RIGHTS = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::models"}],
+    }
+)
 
 
 class Program:
     """Declares one resource of every type, in order; `$name.property` stands for an output."""
 
     DECLARED: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("models", "s3/bucket:Bucket", {"forceDestroy": True, "tags": {"a": "b"}}),
+        ("models", "s3/bucket:Bucket", {"forceDestroy": True, "objectLockEnabled": True, "tags": {"a": "b"}}),
         (
             "versions",
             "s3/bucketVersioning:BucketVersioning",
@@ -71,6 +79,40 @@ class Program:
             "owner",
             "s3/bucketOwnershipControls:BucketOwnershipControls",
             {"bucket": "$models.bucket", "rule": {"objectOwnership": "BucketOwnerEnforced"}},
+        ),
+        (
+            "lock",
+            "s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration",
+            {"bucket": "$models.bucket", "rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 1}}},
+        ),
+        (
+            "life",
+            "s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+            {
+                "bucket": "$models.bucket",
+                "rules": [
+                    {
+                        "id": "uploads-given-up",
+                        "status": "Enabled",
+                        "filter": {"prefix": ""},
+                        "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7},
+                    },
+                    {
+                        "id": "seldom-read",
+                        "status": "Enabled",
+                        "filter": {"prefix": ""},
+                        "transitions": [{"days": 30, "storageClass": "STANDARD_IA"}],
+                        "expiration": {"days": 365},
+                        "noncurrentVersionExpiration": {"noncurrentDays": 30},
+                    },
+                ],
+            },
+        ),
+        ("copier", "iam/role:Role", {"assumeRolePolicy": TRUST}),
+        (
+            "copier-rights",
+            "iam/rolePolicy:RolePolicy",
+            {"role": "$copier.name", "name": "replication", "policy": RIGHTS},
         ),
         (
             "readers",
@@ -291,7 +333,7 @@ def test_the_schema_is_that_of_the_installed_package() -> None:
 
 def test_every_type_of_the_schema_is_implemented_and_tried_here() -> None:
     assert set(TYPES) == set(load()["resources"])
-    assert {f"aws:{kind}" for _, kind, _ in Program.DECLARED} == set(TYPES)
+    assert {f"aws:{kind}" for _, kind, _ in Program.DECLARED} | COPYING | WATCHING == set(TYPES)
 
 
 @pytest.mark.parametrize("type_name", sorted(TYPES), ids=lambda name: name.rpartition(":")[2])

@@ -95,6 +95,9 @@ def check_settings(settings: Mapping[str, Any]) -> list[Failure]:
     ]
     if not settings.get("region"):
         failures.append(Failure("region", "region is missing; the aws provider needs one: set it on the provider"))
+    if settings.get("assumeRoles"):
+        reason = "assumeRoles names a role; the lab has one account and nobody takes on another's: leave it out for lab"
+        failures.append(Failure("assumeRoles", reason))
     for service, url in _endpoints(settings).items():
         if isinstance(url, str):  # otherwise not known yet
             try:

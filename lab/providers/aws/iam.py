@@ -166,4 +166,51 @@ class RolePolicyAttachment(AwsType):
                 raise
 
 
-TYPES: Final = (Role, RolePolicyAttachment)
+class RolePolicy(AwsType):
+    """A policy written into one role."""
+
+    type_name = "aws:iam/rolePolicy:RolePolicy"
+    naming = Naming(longest=128, instead=("namePrefix",))
+    replace_on = ("name", "namePrefix", "role")
+    in_place = ("policy",)
+    documents = frozenset({"policy"})
+    blank: ClassVar = {"namePrefix": ""}
+
+    def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
+        yield from document(inputs, "policy")
+
+    def create(self, cloud: Cloud, inputs: dict[str, Any], tags: dict[str, str]) -> str:
+        role, name = inputs["role"].rpartition("/")[2], inputs["name"]
+        try:
+            cloud.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=inputs["policy"])
+        except ClientError as error:
+            if code_of(error) in _GONE:
+                raise ProviderError(f"role {role!r} does not exist; a policy needs one: correct the name") from error
+            raise
+        return f"{role}:{name}"
+
+    def read(self, cloud: Cloud, identity: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
+        role, _, name = identity.partition(":")
+        try:
+            found = cloud.client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        except ClientError as error:
+            if code_of(error) in _GONE:
+                return None
+            raise
+        policy = found if isinstance(found, str) else json.dumps(found)
+        return {"role": inputs.get("role") or role, "name": name, "policy": policy}
+
+    def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        role, _, name = identity.partition(":")
+        cloud.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=new["policy"])
+
+    def delete(self, cloud: Cloud, identity: str, state: dict[str, Any]) -> None:
+        role, _, name = identity.partition(":")
+        try:
+            cloud.client("iam").delete_role_policy(RoleName=role, PolicyName=name)
+        except ClientError as error:
+            if code_of(error) not in _GONE:
+                raise
+
+
+TYPES: Final = (Role, RolePolicy, RolePolicyAttachment)

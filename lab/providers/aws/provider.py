@@ -14,22 +14,32 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lab.providers.aws import (
+    acm,
+    cloudwatch,
     ec2,
     ec2_gateway,
     ec2_launch,
     ec2_network,
     ec2_routing,
+    ec2_watch,
     eks,
     eks_nodes,
+    eks_recorded,
     elbv2,
     elbv2_listener,
     iam,
     kms,
+    kms_policy,
+    logs,
     route53,
+    route53_query_log,
     route53_record,
     s3,
+    s3_life,
     s3_policy,
+    s3_replication,
     s3_settings,
+    sns,
 )
 from lab.providers.aws.cloud import MARKER_TAG, Cloud, check_settings, explain
 from lab.providers.aws.resource import AwsType
@@ -41,21 +51,31 @@ from lab.providers.values import UNKNOWN, Path, is_known, project
 from lab.topology import Topology
 
 MODULES = (
+    acm,
+    cloudwatch,
     ec2_gateway,
     ec2_launch,
     ec2_network,
     ec2_routing,
+    ec2_watch,
     eks,
     eks_nodes,
+    eks_recorded,
     elbv2,
     elbv2_listener,
     iam,
     kms,
+    kms_policy,
+    logs,
     route53,
+    route53_query_log,
     route53_record,
     s3,
+    s3_life,
     s3_policy,
+    s3_replication,
     s3_settings,
+    sns,
 )
 TYPES: dict[str, AwsType] = {kind.type_name: kind() for module in MODULES for kind in module.TYPES}
 ZONES_TOKEN = "aws:index/getAvailabilityZones:getAvailabilityZones"  # noqa: S105 - a function's name

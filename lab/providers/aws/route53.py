@@ -14,6 +14,8 @@ from botocore.exceptions import ClientError
 from lab.aws.route53_rules import CHECK_TYPES, ENDPOINT_TYPES, HOST_NAME
 from lab.providers.aws.cloud import MARKER_TAG, Cloud, code_of, from_tag_list, to_tag_list
 from lab.providers.aws.resource import AwsType
+from lab.providers.aws.route53_alarm import NAMES as ALARM_NAMES
+from lab.providers.aws.route53_alarm import alarm_live, alarm_rules, alarm_wire
 from lab.providers.aws.rules import between, known, matches, one_of
 from lab.providers.errors import Failure, ProviderError
 from lab.providers.naming import Naming
@@ -42,12 +44,7 @@ _WIRE: Final = {
 _FIXED_AFTER_CREATE: Final = ("type", "requestInterval", "measureLatency")
 _CHANGEABLE: Final = tuple(name for name in _WIRE if name not in _FIXED_AFTER_CREATE)
 _RESETTABLE: Final = ("resourcePath", "fqdn", "regions", "childHealthchecks")
-_ELSEWHERE: Final = (
-    "cloudwatchAlarmName",
-    "cloudwatchAlarmRegion",
-    "insufficientDataHealthStatus",
-    "routingControlArn",
-)
+_ELSEWHERE: Final = ("routingControlArn",)
 """Properties of the types of health check that the lab's prober does not run."""
 
 
@@ -137,8 +134,8 @@ class HealthCheck(AwsType):
     type_name = "aws:route53/healthCheck:HealthCheck"
     defaults: ClassVar = {"disabled": False, "invertHealthcheck": False, "measureLatency": False}
     replace_on = (*_FIXED_AFTER_CREATE, "referenceName")
-    in_place = (*_CHANGEABLE, "triggers")
-    lasting = ("ipAddress", "searchString")
+    in_place = (*_CHANGEABLE, *ALARM_NAMES, "triggers")
+    lasting = ("ipAddress", "searchString", *ALARM_NAMES)
     unordered = frozenset({"regions", "childHealthchecks"})
     blank: ClassVar = {"regions": [], "triggers": {}, "enableSni": False}
 
@@ -153,6 +150,7 @@ class HealthCheck(AwsType):
         yield from between(inputs, "childHealthThreshold", 0, 256)
         yield from matches(inputs, "fqdn", HOST_NAME, "host names are letters, digits, - and _ between single dots")
         yield from matches(inputs, "resourcePath", r"/.{0,254}", "paths begin with / and have at most 255 characters")
+        yield from alarm_rules(inputs)
         yield from _endpoint_rules(inputs)
         yield from _search_rules(inputs)
         yield from _children_exist(cloud, inputs)
@@ -161,6 +159,7 @@ class HealthCheck(AwsType):
         config = {wire: inputs[name] for name, wire in _WIRE.items() if inputs.get(name) is not None}
         if inputs["type"] in ENDPOINT_TYPES:
             config.setdefault("FailureThreshold", 3)
+        config |= alarm_wire(inputs)
         reference = f"{inputs.get('referenceName') or 'lab'}-{uuid.uuid4()}"[:64]
         answer = cloud.client("route53").create_health_check(CallerReference=reference, HealthCheckConfig=config)
         identity: str = answer["HealthCheck"]["Id"]
@@ -176,6 +175,7 @@ class HealthCheck(AwsType):
             live["failureThreshold"] = live.get("failureThreshold", 0)
         return {
             **live,
+            **alarm_live(config),
             "arn": f"arn:aws:route53:::healthcheck/{identity}",
             "tagsAll": _tags(cloud, "healthcheck", identity),
         }
@@ -187,7 +187,7 @@ class HealthCheck(AwsType):
         reset = [_WIRE[name] for name in _RESETTABLE if name in gone]
         if reset:  # what an update does not name stays
             changed = {wire: value for wire, value in changed.items() if wire not in reset} | {"ResetElements": reset}
-        cloud.client("route53").update_health_check(HealthCheckId=identity, **changed)
+        cloud.client("route53").update_health_check(HealthCheckId=identity, **changed, **alarm_wire(new))
 
     def tag(self, cloud: Cloud, identity: str, tags: dict[str, str], removed: list[str]) -> None:
         _tag(cloud, "healthcheck", identity, tags, removed)

@@ -103,7 +103,7 @@ class BucketServerSideEncryptionConfiguration(BucketSetting):
     in_place = ("rules",)
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
-        for rule in _known_items(inputs, "rules"):
+        for rule in known_items(inputs, "rules"):
             applied = rule.get("applyServerSideEncryptionByDefault")
             if isinstance(applied, dict):
                 yield from _nested(rule, "applyServerSideEncryptionByDefault", "sseAlgorithm", *_ALGORITHMS)
@@ -189,7 +189,8 @@ def _nested(inputs: dict[str, Any], outer: str, inner: str, *allowed: str) -> It
         yield Failure(path, f"{path} is {value!r}; allowed are {', '.join(allowed)}: choose one of them")
 
 
-def _known_items(inputs: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def known_items(inputs: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The entries of a list of objects, as far as they are known."""
     value = inputs.get(name)
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
