@@ -12,6 +12,12 @@ PROBE_TIMEOUT_SECONDS: Final = CONNECT_SECONDS + STATUS_SECONDS
 INTERVALS: Final = (10, 30)
 SCHEDULING_SECONDS: Final = 1
 """What clocks and schedulers add to a recovery on top of the arithmetic."""
+ALARM_RANGE_EXTRA: Final = 2
+"""Periods an alarm looks back on beyond those it judges: it goes by what it still finds there before it takes anything
+for missing. The table there shows five for three:
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html."""
+ALARM_EVALUATION_SECONDS: Final = 60
+"""How often an alarm with periods of a minute or more is judged."""
 NETWORKS: Final = (
     "15.177.0.0/18",
     "54.183.255.128/26",
@@ -35,12 +41,27 @@ NETWORKS: Final = (
 
 
 def recovery_seconds(
-    *, threshold: int, interval_seconds: int, ttl_seconds: int, request_timeout_seconds: float
+    *,
+    threshold: int,
+    interval_seconds: int,
+    ttl_seconds: int,
+    request_timeout_seconds: float,
+    alarm_seconds: int = 0,
 ) -> float:
     """Longest a user of a lost site may see errors.
 
-    A dead endpoint costs interval and timeout for each failed probe, then an answer cached at the last moment lives
-    its TTL, and a request sent at the end of that waits for its own timeout.
+    A dead endpoint costs interval and timeout for each failed probe, or what an alarm takes where a site goes by one
+    and that is longer; then an answer cached at the last moment lives its TTL, and a request sent at the end of that
+    waits for its own timeout.
     """
-    detection = threshold * (interval_seconds + PROBE_TIMEOUT_SECONDS)
+    detection = max(threshold * (interval_seconds + PROBE_TIMEOUT_SECONDS), alarm_seconds)
     return detection + ttl_seconds + request_timeout_seconds + SCHEDULING_SECONDS
+
+
+def alarm_detection_seconds(*, period_seconds: int, periods: int) -> int:
+    """Longest time until an alarm goes off for a metric that stopped.
+
+    The period that had begun still counts as heard, then every period it looks back on has to be silent, and then it
+    has to be judged.
+    """
+    return period_seconds + (periods + ALARM_RANGE_EXTRA) * period_seconds + ALARM_EVALUATION_SECONDS

@@ -7,7 +7,8 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Final, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from infra import naming
@@ -50,9 +51,38 @@ def parse(key: str, raw: str, kind: Any) -> Any:
         if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
             return tuple(value)
         raise SettingError(f"{key} is {raw!r}; it is a list of strings: write one entry a line, each after a hyphen")
+    if get_origin(kind) is tuple and is_dataclass(item := get_args(kind)[0]):
+        return items(key, value, item)
     if isinstance(value, dict) and (kind != dict[str, str] or all(isinstance(entry, str) for entry in value.values())):
         return value
     raise SettingError(f"{key} is not a map of names to values; write one `name: value` a line below it")
+
+
+def items(key: str, value: Any, kind: Any) -> tuple[Any, ...]:
+    """A list of maps as the frozen dataclass each of them is; an unknown or missing key is named with those there are.
+
+    The entries of a map may be text, as everywhere in a settings file: "4" is a whole number where one is asked for.
+    """
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise SettingError(f"{key} is no list of maps; write `- name: value` for each entry, its other keys below it")
+    return tuple(_item(f"{key}[{number}]", entry, kind) for number, entry in enumerate(value))
+
+
+def _item(key: str, value: Mapping[str, Any], kind: Any) -> Any:
+    known = {entry.name: entry for entry in fields(kind)}
+    for name in value:
+        if name not in known:
+            raise SettingError(f"{key}.{name} is not known; its keys are {', '.join(known)}: correct or remove it")
+    for name, entry in known.items():
+        if name not in value and entry.default is MISSING and entry.default_factory is MISSING:
+            raise SettingError(f"{key}.{name} has no value; every entry of the list needs one: set it")
+    types = get_type_hints(kind)
+    return kind(
+        **{
+            name: parse(f"{key}.{name}", given if isinstance(given, str) else json.dumps(given), types[name])
+            for name, given in value.items()
+        }
+    )
 
 
 def one_of(key: str, value: str, allowed: Collection[str]) -> None:

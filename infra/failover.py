@@ -9,7 +9,7 @@ import pulumi
 from pulumi import Input, Output, ResourceOptions
 from pulumi_aws import route53
 
-from infra import checkers, checks, naming
+from infra import checkers, checks, golden_metric, naming
 from infra.probe_target import target_of
 
 
@@ -19,6 +19,16 @@ class Alias:
 
     dns_name: Input[str]
     zone_id: Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """A CloudWatch alarm that speaks for a site."""
+
+    name: Input[str]
+    region: str
+    settings: Mapping[str, str]
+    """What it is judged by; the DNS service is told again when it changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,8 @@ class Site:
     """Store to URL of the mark that keeps users away; a mark in one store is enough."""
     shadow_marks: Mapping[str, Input[str]] = field(default_factory=dict)
     """The same for synthetic users only."""
+    alarm: Alarm | None = None
+    """What says whether the site is well where no checker can ask it; none where they can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +160,8 @@ class Failover(pulumi.ComponentResource):
     def _golden(self, name: str, args: FailoverArgs, site_name: str, site: Site) -> route53.HealthCheck:
         """A check that is green only while the site's golden request comes back right."""
         host = naming.site_host(site_name, args.service_name)
+        if site.alarm is not None:
+            return self._heard(name, args, site_name, site.alarm)
         return route53.HealthCheck(
             name,
             type=f"{args.health.scheme.upper()}_STR_MATCH",
@@ -161,6 +175,21 @@ class Failover(pulumi.ComponentResource):
             failure_threshold=args.health.threshold,
             enable_sni=args.health.scheme == "https",
             tags=_tags(args, site_name, host),
+            # The DNS service keeps an address that an update no longer names; a site that becomes an alias gets a new
+            # check (https://docs.aws.amazon.com/Route53/latest/APIReference/API_UpdateHealthCheck.html).
+            opts=ResourceOptions(parent=self, replace_on_changes=["ip_address"]),
+        )
+
+    def _heard(self, name: str, args: FailoverArgs, site_name: str, alarm: Alarm) -> route53.HealthCheck:
+        """A check that is green only while the site itself says that it is golden."""
+        return route53.HealthCheck(
+            name,
+            type="CLOUDWATCH_METRIC",
+            cloudwatch_alarm_name=alarm.name,
+            cloudwatch_alarm_region=alarm.region,
+            insufficient_data_health_status=golden_metric.UNHEALTHY,
+            triggers=alarm.settings,
+            tags=_tags(args, site_name, f"{site_name} says it is golden"),
             opts=ResourceOptions(parent=self),
         )
 

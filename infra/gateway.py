@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import pulumi
 from pulumi import Input, Output, ResourceOptions
@@ -19,28 +20,45 @@ from pulumi_kubernetes.core.v1 import (
     ContainerPortArgs,
     PodSpecArgs,
     PodTemplateSpecArgs,
+    SecretVolumeSourceArgs,
     Service,
     ServiceAccount,
     ServicePortArgs,
     ServiceSpecArgs,
+    VolumeArgs,
+    VolumeMountArgs,
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
 from infra import checks, naming, pod
+from infra.termination import GATEWAY_DRAIN_SECONDS, Ending
 
 NAME: Final = "gateway"
+TLS: Final = "/tls"
 LIVE_PATH: Final = "/livez"
 READY_PATH: Final = "/readyz"
 """Not what the DNS service asks: a hold-down there must not leave the site without a single pod to answer."""
-GRACE_SECONDS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualAddress:
-    """An edge that is an address of the site's own network."""
+    """An edge that is an address of the site's own network; what the Service has to say to stand behind it."""
 
-    address: Input[str]
+    annotations: Input[Mapping[str, Input[str]]]
+    traffic_policy: Input[str]
+    node_port: Input[int] = 0
+    """Port of every node that a load balancer outside of the cluster sends to; 0 where the cluster answers itself."""
+
+    @property
+    def service_type(self) -> Output[str]:
+        """Of an address that nobody in the cluster hands out, a LoadBalancer would wait for ever."""
+        return Output.from_input(self.node_port).apply(lambda port: "NodePort" if port else "LoadBalancer")
+
+    @property
+    def service_port(self) -> Output[int]:
+        """The node port, or none."""
+        return cast("Output[int]", Output.from_input(self.node_port).apply(lambda port: port or None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +81,12 @@ class GatewayArgs:
     """Versions whose answers count as right; in order, or a change of the served one would replace every pod."""
     backend: str
     replicas: int
+    ending: Input[Ending]
     port: int
     edge_port: int
     edge: VirtualAddress | TargetGroup
+    tls_secret: Input[str] | None = None
+    """Secret with the certificate the gateways show; none where the edge ends TLS, or nobody does."""
     triton_service: str
     health_token: str
     drain_url: Input[str]
@@ -86,6 +107,11 @@ class GatewayArgs:
                 f"accepted_digests is {list(self.accepted_digests)}; it is at least one digest, each once, in order:"
                 " sort them"
             )
+
+    @property
+    def protocol(self) -> str:
+        """What a gateway speaks at its port, and what the port is called by."""
+        return "http" if self.tls_secret is None else "https"
 
     @property
     def accepted(self) -> str:
@@ -151,64 +177,86 @@ class Gateway(pulumi.ComponentResource):
 
     def _expose(self, name: str, args: GatewayArgs, child: ResourceOptions) -> None:
         """The Service, and what joins it to the edge."""
-        virtual = args.edge if isinstance(args.edge, VirtualAddress) else None
-        service = Service(
+        labels = naming.labels(args.site, NAME)
+        if isinstance(args.edge, TargetGroup):
+            spec = ServiceSpecArgs(
+                type="ClusterIP",
+                selector=naming.selector(NAME),
+                ports=[ServicePortArgs(name=args.protocol, port=args.edge_port, target_port=args.protocol)],
+            )
+            metadata = ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=labels)
+            service = Service(f"{name}-service", metadata=metadata, spec=spec, opts=child)
+            self._bind(name, args, args.edge, service, child)
+            return
+        Service(
             f"{name}-service",
             metadata=ObjectMetaArgs(
-                name=NAME,
-                namespace=args.namespace,
-                labels=naming.labels(args.site, NAME),
-                annotations={"metallb.io/loadBalancerIPs": virtual.address} if virtual else None,
+                name=NAME, namespace=args.namespace, labels=labels, annotations=args.edge.annotations
             ),
             spec=ServiceSpecArgs(
-                type="LoadBalancer" if virtual else "ClusterIP",
+                type=args.edge.service_type,
                 selector=naming.selector(NAME),
-                # Without it another node may pass a connection on under its own address, and neither a NetworkPolicy
-                # nor a log could tell one client from another. The price: only nodes with a gateway take traffic.
-                external_traffic_policy="Local" if virtual else None,
-                ports=[ServicePortArgs(name="http", port=args.edge_port, target_port="http")],
+                # Where it is not Local, another node may pass a connection on under its own address, and neither a
+                # NetworkPolicy nor a log can tell one client from another.
+                external_traffic_policy=args.edge.traffic_policy,
+                ports=[
+                    ServicePortArgs(
+                        name=args.protocol,
+                        port=args.edge_port,
+                        target_port=args.protocol,
+                        node_port=args.edge.service_port,
+                    )
+                ],
             ),
             opts=child,
         )
-        if isinstance(args.edge, TargetGroup):
-            CustomResource(
-                f"{name}-binding",
-                api_version="elbv2.k8s.aws/v1beta1",
-                kind="TargetGroupBinding",
-                metadata=ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=naming.labels(args.site, NAME)),
-                spec={
-                    "targetGroupARN": args.edge.arn,
-                    "targetType": "ip",
-                    "serviceRef": {"name": service.metadata.name, "port": args.edge_port},
-                    "networking": {
-                        "ingress": [
-                            {
-                                # Pods have no public address: anyone is anyone inside the VPC.
-                                "from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}],
-                                "ports": [{"protocol": "TCP", "port": args.port}],
-                            }
-                        ]
-                    },
+
+    def _bind(
+        self, name: str, args: GatewayArgs, edge: TargetGroup, service: Service, child: ResourceOptions
+    ) -> CustomResource:
+        """Have the balancer's controller register the Service's pods."""
+        return CustomResource(
+            f"{name}-binding",
+            api_version="elbv2.k8s.aws/v1beta1",
+            kind="TargetGroupBinding",
+            metadata=ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=naming.labels(args.site, NAME)),
+            spec={
+                "targetGroupARN": edge.arn,
+                "targetType": "ip",
+                "serviceRef": {"name": service.metadata.name, "port": args.edge_port},
+                "networking": {
+                    "ingress": [
+                        {
+                            # Pods have no public address: anyone is anyone inside the VPC.
+                            "from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}],
+                            "ports": [{"protocol": "TCP", "port": args.port}],
+                        }
+                    ]
                 },
-                opts=child,
-            )
+            },
+            opts=child,
+        )
 
     def _pod(self, args: GatewayArgs, account: Input[str]) -> PodSpecArgs:
+        ending: Output[Ending] = Output.from_input(args.ending)
         return PodSpecArgs(
             service_account_name=account,
             automount_service_account_token=False,
             priority_class_name=args.priority_class,
             security_context=pod.unprivileged(),
-            termination_grace_period_seconds=GRACE_SECONDS,
+            termination_grace_period_seconds=ending.apply(lambda found: found.grace_seconds),
             # Small enough to stand beside the servers it talks to, on a site that has GPU nodes only.
             tolerations=pod.tolerations(args.gpu_resource),
             topology_spread_constraints=pod.spread(NAME),
             init_containers=[pod.fetch(args.model, args.accepted_digests, "reference")],
-            containers=[self._server(args)],
-            volumes=pod.volumes(),
+            containers=[self._server(args, ending.apply(lambda found: found.pause_seconds))],
+            volumes=[*pod.volumes(), *_certificate(args)],
         )
 
-    def _server(self, args: GatewayArgs) -> ContainerArgs:
+    def _server(self, args: GatewayArgs, pause_seconds: Input[int]) -> ContainerArgs:
+        # The whole folder and no single file of it, which would stay as it was when the Secret changes.
+        tls = [VolumeMountArgs(name="tls", mount_path=TLS, read_only=True)] if args.tls_secret is not None else []
+        certificate = {"TLS_CERTIFICATE": f"{TLS}/tls.crt", "TLS_KEY": f"{TLS}/tls.key"} if tls else {}
         return ContainerArgs(
             name=NAME,
             image=args.image,
@@ -225,6 +273,7 @@ class Gateway(pulumi.ComponentResource):
                         "MODEL_NAME": args.model.model_name,
                         "ACCEPTED_DIGESTS": args.accepted,
                         "BACKEND": args.backend,
+                        "DRAIN_SECONDS": str(GATEWAY_DRAIN_SECONDS),
                         "TRITON_URL": triton_variable(args.triton_service),
                         "HEALTH_TOKEN": args.health_token,
                         "GOLDEN_INTERVAL_SECONDS": str(args.golden_interval_seconds),
@@ -233,16 +282,24 @@ class Gateway(pulumi.ComponentResource):
                         "DRAIN_TOKEN": args.drain_token,
                         "CONCURRENCY_LIMIT": str(args.concurrency_limit),
                         "REQUEST_TIMEOUT_SECONDS": str(args.request_timeout_seconds),
+                        **certificate,
                     }
                 ),
             ],
-            ports=[ContainerPortArgs(name="http", container_port=args.port)],
+            ports=[ContainerPortArgs(name=args.protocol, container_port=args.port)],
             resources=pod.resources(args.cpu, args.memory),
             security_context=pod.hardened(),
-            startup_probe=pod.probe(LIVE_PATH, "http", period_seconds=1, failures=120),
-            readiness_probe=pod.probe(READY_PATH, "http", period_seconds=2, failures=2),
+            startup_probe=pod.probe(LIVE_PATH, args.protocol, period_seconds=1, failures=120),
+            readiness_probe=pod.probe(READY_PATH, args.protocol, period_seconds=2, failures=2),
             # Never the golden result: restarting a gateway heals no model.
-            liveness_probe=pod.probe(LIVE_PATH, "http", period_seconds=10, failures=3),
-            lifecycle=pod.stop_late(),
-            volume_mounts=pod.mounts(),
+            liveness_probe=pod.probe(LIVE_PATH, args.protocol, period_seconds=10, failures=3),
+            lifecycle=pod.stop_late(pause_seconds),
+            volume_mounts=[*pod.mounts(), *tls],
         )
+
+
+def _certificate(args: GatewayArgs) -> list[VolumeArgs]:
+    """The Secret as files its owner's group may read: the gateway is no root."""
+    if args.tls_secret is None:
+        return []
+    return [VolumeArgs(name="tls", secret=SecretVolumeSourceArgs(secret_name=args.tls_secret, default_mode=0o440))]

@@ -14,6 +14,8 @@ from pulumi_kubernetes.rbac.v1 import PolicyRuleArgs, Role, RoleBinding, RoleRef
 from infra import naming
 
 NAME: Final = "drill-lease"
+UNDO: Final = "drill"
+"""What the pods of an undo are called by their labels; who makes them says so in drills/lease_job.py."""
 RIGHTS: Final = (
     ("apps", ("deployments/scale",), ("get", "patch")),
     ("networking.k8s.io", ("networkpolicies",), ("get", "patch")),

@@ -17,6 +17,8 @@ DNS_LABEL_LIMIT: Final = 63
 DNS_NAME_LIMIT: Final = 253
 SITE_LIMIT: Final = 16
 """Leaves room for a role and an automatic suffix in a load balancer's 32 characters."""
+POOL_LIMIT: Final = 20
+"""Of a node pool's name: with site and automatic suffix it stays within a node group's 63 characters."""
 EKS_NAME_LIMIT: Final = 100
 """https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html"""
 

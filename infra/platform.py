@@ -13,6 +13,9 @@ from pulumi_kubernetes.core.v1 import (
     ContainerArgs,
     EnvVarArgs,
     HostPathVolumeSourceArgs,
+    LimitRange,
+    LimitRangeItemArgs,
+    LimitRangeSpecArgs,
     Namespace,
     PodSpecArgs,
     PodTemplateSpecArgs,
@@ -34,16 +37,25 @@ GPU_RESOURCE: Final = "nvidia.com/gpu"
 PLUGIN: Final = "nvidia-device-plugin"
 PLUGIN_SOCKETS: Final = "/var/lib/kubelet/device-plugins"
 SERVING_PRIORITY: Final = 100_000
+BATCH_PRIORITY: Final = 1_000
+"""Above nothing that answers users, and it displaces nobody: it waits for room."""
+SILENT: Final = {"cpu": "100m", "memory": "128Mi"}
+"""What a container that asks for nothing is taken to ask for; without it the quota would refuse its pod."""
+SILENT_LIMIT: Final = {"memory": "512Mi"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformArgs:
-    """The namespace of the site's workloads and how many GPUs they may request."""
+    """The namespace of the site's workloads, and how much they may request in all."""
 
     site: str
     namespace: str
-    device_plugin_image: str
+    device_plugin_image: str = ""
+    """NVIDIA's device plugin; empty where its operator brings one."""
     gpu_quota: int
+    quota_cpu: str
+    quota_memory: str
+    quota_pods: int
     namespace_labels: dict[str, str] = field(default_factory=dict)
     """What else the namespace says of itself."""
 
@@ -66,17 +78,13 @@ class Platform(pulumi.ComponentResource):
                     **labels,
                     **args.namespace_labels,
                     "pod-security.kubernetes.io/enforce": "restricted",
+                    "pod-security.kubernetes.io/audit": "restricted",
                     "pod-security.kubernetes.io/warn": "restricted",
                 },
             ),
             opts=child,
         )
-        quota = ResourceQuota(
-            f"{name}-quota",
-            metadata=ObjectMetaArgs(name="gpu", namespace=namespace.metadata.name, labels=labels),
-            spec=ResourceQuotaSpecArgs(hard={f"requests.{GPU_RESOURCE}": str(args.gpu_quota)}),
-            opts=child,
-        )
+        bounds = self._bounds(name, args, namespace.metadata.name, child)
         priority = PriorityClass(
             f"{name}-priority",
             metadata=ObjectMetaArgs(name="tandem-serving", labels=labels),
@@ -84,10 +92,49 @@ class Platform(pulumi.ComponentResource):
             description="Pods that answer users; they displace batch work when nodes are lost.",
             opts=child,
         )
-        plugin = self._device_plugin(f"{name}-gpu", args, child)
-        self.namespace = Output.all(namespace.metadata.name, quota.id, plugin.id).apply(lambda known: str(known[0]))
+        PriorityClass(
+            f"{name}-batch",
+            metadata=ObjectMetaArgs(name="tandem-batch", labels=labels),
+            value=BATCH_PRIORITY,
+            preemption_policy="Never",
+            description="Work that can wait; it displaces nobody.",
+            opts=child,
+        )
+        if args.device_plugin_image:
+            bounds.append(self._device_plugin(f"{name}-gpu", args, child))
+        # Whoever reads the namespace waits for what bounds it and has GPUs offered in it.
+        self.namespace = Output.all(namespace.metadata.name, *(each.id for each in bounds)).apply(
+            lambda known: str(known[0])
+        )
         self.priority_class = priority.metadata.name
         self.register_outputs({"namespace": self.namespace, "priority_class": self.priority_class})
+
+    def _bounds(
+        self, name: str, args: PlatformArgs, namespace: Output[str], child: ResourceOptions
+    ) -> list[pulumi.CustomResource]:
+        """How much the namespace may request in all, and what a pod that does not say requests."""
+        labels = naming.labels(args.site, "platform")
+        hard = {
+            "requests.cpu": args.quota_cpu,
+            "requests.memory": args.quota_memory,
+            f"requests.{GPU_RESOURCE}": str(args.gpu_quota),
+            "pods": str(args.quota_pods),
+        }
+        quota = ResourceQuota(
+            f"{name}-quota",
+            metadata=ObjectMetaArgs(name="tandem", namespace=namespace, labels=labels),
+            spec=ResourceQuotaSpecArgs(hard=hard),
+            opts=child,
+        )
+        limits = LimitRange(
+            f"{name}-limits",
+            metadata=ObjectMetaArgs(name="tandem", namespace=namespace, labels=labels),
+            spec=LimitRangeSpecArgs(
+                limits=[LimitRangeItemArgs(type="Container", default=SILENT_LIMIT, default_request=SILENT)]
+            ),
+            opts=child,
+        )
+        return [quota, limits]
 
     def _device_plugin(self, name: str, args: PlatformArgs, child: ResourceOptions) -> DaemonSet:
         """NVIDIA's device plugin as its own static manifest declares it (github.com/NVIDIA/k8s-device-plugin)."""

@@ -37,8 +37,6 @@ MODELS: Final = "/models"
 SCRATCH: Final = "/scratch"
 USER: Final = 1000
 """Neither image needs root; Triton's own image has this user."""
-PRE_STOP_SECONDS: Final = 3
-"""How long a stopping pod goes on serving: until every proxy has heard that it is leaving."""
 LOST_NODE_SECONDS: Final = 10
 """How long a pod waits on a node that has gone silent before another takes its place; Kubernetes' own default is 300
 (https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#taint-based-evictions)."""
@@ -137,18 +135,18 @@ def volumes() -> list[VolumeArgs]:
 
 
 def probe(path: str, port: str, *, period_seconds: int, failures: int, timeout_seconds: int = 2) -> ProbeArgs:
-    """Ask `path` at the port of that name."""
+    """Ask `path` at the port of that name, in its protocol: http or https; nobody looks at the certificate."""
     return ProbeArgs(
-        http_get=HTTPGetActionArgs(path=path, port=port),
+        http_get=HTTPGetActionArgs(path=path, port=port, scheme="HTTPS" if port == "https" else None),
         period_seconds=period_seconds,
         failure_threshold=failures,
         timeout_seconds=timeout_seconds,
     )
 
 
-def stop_late() -> LifecycleArgs:
+def stop_late(pause_seconds: Input[int]) -> LifecycleArgs:
     """Go on serving while the pod is taken out of every list of endpoints."""
-    return LifecycleArgs(pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=PRE_STOP_SECONDS)))
+    return LifecycleArgs(pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=pause_seconds)))
 
 
 def tolerations(gpu_resource: Input[str]) -> list[TolerationArgs]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from infra import checks, naming
+from infra import checks, naming, rolling, termination
 from infra.checks import SettingError
 from infra.settings_base import KINDS, Settings
+
+ANYWHERE: Final = "0.0.0.0/0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,10 @@ class ServingSettings(Settings):
     backend: str = "gpu"
     """Which configuration of the model package Triton takes."""
     gpus_per_pod: int = 1
+    requests_per_second_per_pod: float
+    """What one Triton pod carries within the promised latency: measured, or assumed until it is."""
+    requests_per_second_per_gateway: float
+    """The same of one gateway pod."""
     triton_replicas: int = 2
     triton_cpu: str = "2"
     triton_memory: str = "8Gi"
@@ -43,6 +50,35 @@ class ServingSettings(Settings):
     """How long golden answers have to be right again before a site that was ill is well."""
     inference_timeout_seconds: float = 1.0
     """How long the gateway waits for Triton."""
+    tls_issuer: str = ""
+    """ClusterIssuer of cert-manager for the certificate the gateways show; empty where the edge ends TLS."""
+    tls_names: tuple[str, ...] = ()
+    """Names it is for: every one users and health checks ask this site by."""
+    tls_secret: str = ""
+    """Secret with a certificate that something else keeps fresh."""
+    triton_rollout: str = rolling.AUTO
+    """Whether a successor comes before a Triton pod goes: surge, replace, or auto for what the GPUs allow."""
+    triton_pause_seconds: int = 0
+    """How long a Triton pod that has to go serves on; 0 for as long as it takes, as with all of these."""
+    triton_exit_seconds: int = 10
+    """How long Triton lets requests in flight end after that."""
+    triton_grace_seconds: int = 0
+    gateway_pause_seconds: int = 0
+    """The same of a gateway; not shorter than the edge may go on sending to it."""
+    gateway_grace_seconds: int = 0
+    autoscaling_max_replicas: int = 0
+    """Most Triton pods a scaler may make of triton_replicas, its least; 0 for no scaler."""
+    autoscaling_queue_per_pod: int = 8
+    autoscaling_cooldown_seconds: int = 300
+    prometheus_url: str = "http://kube-prometheus-prometheus.monitoring.svc:9090"
+    store_cidrs: tuple[str, ...] = (ANYWHERE,)
+    """Networks the site's store is reached in."""
+    api_cidrs: tuple[str, ...] = (ANYWHERE,)
+    """Networks the Kubernetes API is reached in, from inside."""
+    dns_cidrs: tuple[str, ...] = ()
+    """Name servers beside the cluster's own pods."""
+    other_store_ports: tuple[str, ...] = ()
+    """Ports of other sites' stores other than 443."""
     rollout_timeout_seconds: int = 600
     """How long an `up` waits for new pods before it fails and says what keeps them."""
     access_key: str = field(default="", repr=False)
@@ -57,6 +93,8 @@ class ServingSettings(Settings):
         self._check_digests()
         checks.one_of("backend", self.backend, ("cpu", "gpu"))
         checks.between("gpus_per_pod", self.gpus_per_pod, 1 if self.backend == "gpu" else 0, 16)
+        checks.between("requests_per_second_per_pod", self.requests_per_second_per_pod, 0.1, 1_000_000)
+        checks.between("requests_per_second_per_gateway", self.requests_per_second_per_gateway, 0.1, 1_000_000)
         checks.between("triton_replicas", self.triton_replicas, 1, 1000)
         checks.between("gateway_replicas", self.gateway_replicas, 1, 1000)
         checks.quantities("triton", self.triton_cpu, self.triton_memory)
@@ -69,11 +107,103 @@ class ServingSettings(Settings):
         checks.between("inference_timeout_seconds", self.inference_timeout_seconds, 0.05, 60)
         checks.between("rollout_timeout_seconds", self.rollout_timeout_seconds, 10, 3600)
         checks.credentials(self.access_key, self.secret_key)
+        self._check_endings()
+        self._check_autoscaling()
+        self._check_flows()
+        self._check_tls()
 
     @property
     def accepted(self) -> tuple[str, ...]:
         """Every version an answer may name: the served one, then the others in order."""
         return (self.model_digest, *sorted(set(self.accepted_digests) - {self.model_digest}))
+
+    @property
+    def triton_ending(self) -> termination.Ending:
+        """How a Triton pod ends; raises SettingError where its times do not add up."""
+        return termination.ending(
+            termination.TRITON,
+            pause_seconds=self.triton_pause_seconds,
+            exit_seconds=self.triton_exit_seconds,
+            rest_seconds=termination.TRITON_REST_SECONDS,
+            grace_seconds=self.triton_grace_seconds,
+        )
+
+    def gateway_ending(self, deregistration_seconds: int = 0) -> termination.Ending:
+        """How a gateway ends behind an edge that may send to it for so long; raises SettingError as well."""
+        return termination.ending(
+            termination.GATEWAY,
+            pause_seconds=self.gateway_pause_seconds,
+            exit_seconds=termination.gateway_exit_seconds(self.inference_timeout_seconds),
+            rest_seconds=termination.GATEWAY_REST_SECONDS,
+            grace_seconds=self.gateway_grace_seconds,
+            deregistration_seconds=deregistration_seconds,
+        )
+
+    def triton_rolling(self, gpu_quota: int, firm_gpus: int) -> rolling.Rolling:
+        """How Triton pods are replaced on these GPUs; raises SettingError where no rollout would come to an end."""
+        return rolling.rolling(
+            self.triton_rollout,
+            replicas=self.triton_replicas,
+            most_replicas=self.autoscaling_max_replicas,
+            gpus_per_pod=self.gpus_per_pod,
+            gpu_quota=gpu_quota,
+            firm_gpus=firm_gpus,
+        )
+
+    def _check_endings(self) -> None:
+        for who in (termination.TRITON, termination.GATEWAY):
+            checks.between(f"{who}_pause_seconds", getattr(self, f"{who}_pause_seconds"), 0, 3600)
+            checks.between(f"{who}_grace_seconds", getattr(self, f"{who}_grace_seconds"), 0, 7200)
+        checks.between("triton_exit_seconds", self.triton_exit_seconds, 1, 600)
+        least = math.ceil(self.inference_timeout_seconds)
+        if self.triton_exit_seconds < least:
+            raise SettingError(
+                f"triton_exit_seconds is {self.triton_exit_seconds}; a gateway waits up to inference_timeout_seconds"
+                f" {self.inference_timeout_seconds:g} for an answer that Triton would not finish: set it to at least"
+                f" {least}"
+            )
+        _ = self.triton_ending, self.gateway_ending()
+
+    def _check_autoscaling(self) -> None:
+        checks.one_of("triton_rollout", self.triton_rollout, rolling.WAYS)
+        checks.between("autoscaling_max_replicas", self.autoscaling_max_replicas, 0, 1000)
+        checks.between("autoscaling_queue_per_pod", self.autoscaling_queue_per_pod, 1, 10_000)
+        checks.between("autoscaling_cooldown_seconds", self.autoscaling_cooldown_seconds, 0, 3600)
+        checks.url("prometheus_url", self.prometheus_url)
+        if 0 < self.autoscaling_max_replicas <= self.triton_replicas:
+            raise SettingError(
+                f"autoscaling_max_replicas is {self.autoscaling_max_replicas}; with triton_replicas"
+                f" {self.triton_replicas} as the least there is nothing to scale between: raise it above"
+                f" {self.triton_replicas}, or set it to 0 for no scaler"
+            )
+
+    def _check_flows(self) -> None:
+        for key in ("store_cidrs", "api_cidrs", "dns_cidrs"):
+            for entry in getattr(self, key):
+                checks.network(f"network in {key}", entry, 0, 32)
+        for key in ("store_cidrs", "api_cidrs"):
+            if not getattr(self, key):
+                raise SettingError(f"{key} is empty; pods have to get there: name a network, {ANYWHERE} for any")
+        for port in self.other_store_ports:
+            if not port.isdecimal() or not 0 < int(port) < 65536:
+                raise SettingError(f"other_store_ports names {port!r}; a port is a number up to 65535: correct it")
+
+    def _check_tls(self) -> None:
+        if self.tls_issuer and self.tls_secret:
+            raise SettingError(
+                f"tls_issuer is {self.tls_issuer} and tls_secret is {self.tls_secret}; a certificate is issued here or"
+                " kept elsewhere: remove one of them"
+            )
+        for key in ("tls_issuer", "tls_secret"):
+            if getattr(self, key):
+                checks.label(key, getattr(self, key))
+        for name in self.tls_names:
+            checks.dns_name("name in tls_names", name)
+        if bool(self.tls_issuer) != bool(self.tls_names):
+            raise SettingError(
+                f"tls_issuer is {self.tls_issuer!r} and tls_names is {list(self.tls_names)}; an issuer is asked for"
+                " names: set both or neither"
+            )
 
     def _check_digests(self) -> None:
         checks.digest("model_digest", self.model_digest)

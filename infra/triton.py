@@ -30,13 +30,15 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
 from infra import naming, pod
+from infra.rolling import Rolling
+from infra.termination import Ending
 
 NAME: Final = "triton"
 PORTS: Final = {"http": 8000, "grpc": 8001, "metrics": 8002}
-EXIT_SECONDS: Final = 10
-"""How long Triton lets requests in flight end after SIGTERM."""
-GRACE_SECONDS: Final = 20
-"""More than the pause before SIGTERM, Triton's exit and its Python stub's end together."""
+CLOSED: Final = "shared-memory,model-repository,trace,logging"
+"""What nobody may ask, over HTTP or gRPC
+(https://github.com/triton-inference-server/server/blob/main/docs/customization_guide/inference_protocols.md)."""
+CLOSED_HEADER: Final = "tandem-closed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,11 @@ class TritonArgs:
     backend: str
     """Name of the configuration in the model package: cpu or gpu."""
     replicas: int
+    """How many at least, where a scaler moves the number."""
+    autoscaled: bool = False
+    rolling: Input[Rolling]
+    """How they are replaced."""
+    ending: Ending
     gpus_per_pod: int
     rollout_timeout_seconds: int
     gpu_resource: Input[str]
@@ -77,7 +84,8 @@ class Triton(pulumi.ComponentResource):
             metadata=metadata,
             spec=ServiceSpecArgs(
                 selector=naming.selector(NAME),
-                ports=[ServicePortArgs(name=port, port=PORTS[port], target_port=port) for port in ("grpc", "http")],
+                # Not http: only the kubelet asks there, and it asks the pod itself. Who measures finds metrics by it.
+                ports=[ServicePortArgs(name=port, port=PORTS[port], target_port=port) for port in ("grpc", "metrics")],
             ),
             opts=child,
         )
@@ -89,6 +97,7 @@ class Triton(pulumi.ComponentResource):
             ),
             opts=child,
         )
+        rolling: Output[Rolling] = Output.from_input(args.rolling)
         deployment = Deployment(
             f"{name}-deployment",
             metadata=ObjectMetaArgs(
@@ -100,10 +109,12 @@ class Triton(pulumi.ComponentResource):
             spec=DeploymentSpecArgs(
                 replicas=args.replicas,
                 selector=selector,
-                # A rollout must not wait for a GPU that nobody has free: first one pod goes, then its successor comes.
                 strategy=DeploymentStrategyArgs(
                     type="RollingUpdate",
-                    rolling_update=RollingUpdateDeploymentArgs(max_unavailable=1, max_surge=0),
+                    rolling_update=RollingUpdateDeploymentArgs(
+                        max_unavailable=rolling.apply(lambda found: found.max_unavailable),
+                        max_surge=rolling.apply(lambda found: found.max_surge),
+                    ),
                 ),
                 template=PodTemplateSpecArgs(
                     metadata=ObjectMetaArgs(
@@ -114,7 +125,12 @@ class Triton(pulumi.ComponentResource):
                 ),
             ),
             opts=ResourceOptions.merge(
-                child, ResourceOptions(custom_timeouts=pod.rollout_deadline(args.rollout_timeout_seconds))
+                child,
+                ResourceOptions(
+                    custom_timeouts=pod.rollout_deadline(args.rollout_timeout_seconds),
+                    # Between its bounds the number is the scaler's: an up would take pods away in the middle of a rush.
+                    ignore_changes=["spec.replicas"] if args.autoscaled else None,
+                ),
             ),
         )
         self.deployment = deployment.metadata.name
@@ -129,7 +145,7 @@ class Triton(pulumi.ComponentResource):
             automount_service_account_token=False,
             priority_class_name=args.priority_class,
             security_context=pod.unprivileged(),
-            termination_grace_period_seconds=GRACE_SECONDS,
+            termination_grace_period_seconds=args.ending.grace_seconds,
             tolerations=pod.tolerations(args.gpu_resource),
             topology_spread_constraints=pod.spread(NAME),
             init_containers=[pod.fetch(args.model, [args.digest], "repository")],
@@ -149,14 +165,18 @@ class Triton(pulumi.ComponentResource):
                 f"--model-config-name={args.backend}",
                 # The repository is what the init container verified; nobody loads anything else later.
                 "--model-control-mode=none",
+                # What no flag turns off asks for a header whose value nobody outside of this pod knows.
+                f"--http-restricted-api={CLOSED}:{CLOSED_HEADER}=$(POD_UID)",
+                f"--grpc-restricted-protocol={CLOSED}:{CLOSED_HEADER}=$(POD_UID)",
                 *(f"--{interface}-address=$(POD_IP)" for interface in PORTS),
                 *(f"--{interface}-port={port}" for interface, port in PORTS.items()),
-                f"--exit-timeout-secs={EXIT_SECONDS}",
+                f"--exit-timeout-secs={args.ending.exit_seconds}",
                 "--backend-config=python,shm-region-prefix-name=$(POD_NAME)",
             ],
             env=[
                 pod.field_variable("POD_IP", "status.podIP"),
                 pod.field_variable("POD_NAME", "metadata.name"),
+                pod.field_variable("POD_UID", "metadata.uid"),
                 *pod.variables({"TMPDIR": pod.SCRATCH}),
             ],
             ports=[ContainerPortArgs(name=port, container_port=number) for port, number in PORTS.items()],
@@ -165,6 +185,6 @@ class Triton(pulumi.ComponentResource):
             startup_probe=pod.probe(ready, "http", period_seconds=2, failures=150),
             readiness_probe=pod.probe(ready, "http", period_seconds=2, failures=3),
             liveness_probe=pod.probe("/v2/health/live", "http", period_seconds=10, failures=3, timeout_seconds=5),
-            lifecycle=pod.stop_late(),
+            lifecycle=pod.stop_late(args.ending.pause_seconds),
             volume_mounts=[*pod.mounts(), VolumeMountArgs(name="shm", mount_path="/dev/shm")],  # noqa: S108 - the pod's own
         )

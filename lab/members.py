@@ -60,10 +60,15 @@ class Member:
 def table(
     topology: Topology, *, checkers: int, clock_factor: float, healthy_share: float = HEALTHY_SHARE
 ) -> tuple[Member, ...]:
-    """Everything a lab of this topology runs; `clock_factor` other than 1 shortens the health checks' intervals."""
+    """Everything a lab of this topology runs; `clock_factor` other than 1 shortens intervals of checks and alarms."""
     dns = topology.dns_host
     members = [
-        Member(name="aws", module="lab.aws.api", listens=(_of_url(topology.aws_url),)),
+        Member(
+            name="aws",
+            module="lab.aws.api",
+            arguments=("--clock-factor", str(clock_factor)),
+            listens=(_of_url(topology.aws_url),),
+        ),
         Member(
             name="route53",
             module="lab.aws.route53",

@@ -55,6 +55,7 @@ from serving.recommendation import (
 from serving.reference import Reference, load_all
 from serving.server import Server
 from serving.telemetry import NO_SURFACE, Telemetry
+from serving.tls import Certificate
 
 DESCRIPTION: Final = {
     400: "The body is not JSON.",
@@ -182,7 +183,12 @@ class Gateway:
         return Response(content, status, named, media_type=JSON)
 
 
-def application(settings: Settings, references: Mapping[str, Reference], inference: Inference) -> FastAPI:
+def application(
+    settings: Settings,
+    references: Mapping[str, Reference],
+    inference: Inference,
+    certificate: Certificate | None = None,
+) -> FastAPI:
     """The gateway as an ASGI application; its golden questions start and end with it."""
     gateway = Gateway(settings, references, inference)
 
@@ -192,6 +198,8 @@ def application(settings: Settings, references: Mapping[str, Reference], inferen
             asyncio.create_task(gateway.health.run(), name="golden health"),
             asyncio.create_task(gateway.drain_mark.run(), name="drain mark"),
         ]
+        if certificate is not None:
+            watches.append(asyncio.create_task(certificate.run(), name="certificate"))
         try:
             yield
         finally:
@@ -279,11 +287,12 @@ def main() -> int:
     try:
         settings = Settings.read(os.environ)
         references = load_all(Path(settings.model_dir), settings.accepted_digests)
-    except (SettingsError, PackageError) as error:
+        certificate = Certificate(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
+    except (SettingsError, PackageError, OSError) as error:
         log.error("%s", error)  # noqa: TRY400  the message is the whole story
         return 2
     inference = TritonInference(settings.triton_url, settings.model_name, settings.accepted_digests)
-    Server(application(settings, references, inference)).run()
+    Server(application(settings, references, inference, certificate), certificate).run()
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -46,6 +47,9 @@ class Settings:
     """Where the mark of a site that is being emptied appears; empty: nobody looks for it."""
     drain_token: str = ""
     """What has to stand in that mark."""
+    tls_certificate: str = ""
+    """File with the certificate and its chain; empty: plain HTTP, and whoever stands before it ends TLS."""
+    tls_key: str = ""
     access_log: bool = False
 
     @classmethod
@@ -69,6 +73,8 @@ class Settings:
             hold_down_seconds=reader.number("HOLD_DOWN_SECONDS", 0, 600, "0"),
             drain_url=reader.url("DRAIN_URL"),
             drain_token=reader.token("DRAIN_TOKEN") if environment.get("DRAIN_URL") else "",
+            tls_certificate=reader.file("TLS_CERTIFICATE", needed=bool(environment.get("TLS_KEY"))),
+            tls_key=reader.file("TLS_KEY", needed=bool(environment.get("TLS_CERTIFICATE"))),
             access_log=reader.one_of("ACCESS_LOG", ("0", "1"), "0") == "1",
         )
         if reader.faults:
@@ -138,6 +144,13 @@ class _Reader:
             sound = False
         if value and (not sound or not value.isascii() or not value.isprintable() or set(value) & set("$ #")):
             self._fault(name, "empty, or the http or https URL of an object")
+        return value
+
+    def file(self, name: str, *, needed: bool) -> str:
+        """A file that can be read; may be absent where its companion is."""
+        value = self._environment.get(name, "")
+        if (value or needed) and not os.access(value, os.R_OK):
+            self._fault(name, "a file that can be read; certificate and key come together")
         return value
 
     def digests(self, name: str) -> tuple[str, ...]:

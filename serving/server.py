@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.admission import Address
+from serving.tls import Certificate
 
 KEEP_ALIVE_SECONDS: Final = 30
 
@@ -18,7 +19,7 @@ KEEP_ALIVE_SECONDS: Final = 30
 class Server(uvicorn.Server):
     """Drains on SIGTERM: red and still answering for a moment, then closed to new requests, then done."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, certificate: Certificate | None = None) -> None:
         self._gateway = app.state.gateway
         settings = self._gateway.settings
         config = uvicorn.Config(
@@ -31,6 +32,7 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,  # a connection is counted under the address it really comes from
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
             timeout_graceful_shutdown=int(settings.request_timeout_seconds) + 2,
         )
         super().__init__(config)

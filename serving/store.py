@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -72,9 +74,16 @@ class Store:
 
     def put_new(self, key: str, data: bytes) -> None:
         """Write an object that must not exist yet; the same bytes there already are as good. Raises StoreError."""
+        # A store that locks what it keeps takes nothing without a checksum of the older kind or a newer one.
+        checksum = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
         for _ in range(3):
             try:
-                self._ask(key, lambda: self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*"))
+                self._ask(
+                    key,
+                    lambda: self.client.put_object(
+                        Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*", ContentMD5=checksum
+                    ),
+                )
             except StoreError as error:
                 code = _code(error.__cause__)
                 if code in _EXISTS:

@@ -7,9 +7,12 @@ from typing import Any
 import pulumi_kubernetes as kubernetes
 from pulumi import ResourceOptions
 
+from infra import chart
+from infra.charts import Charts
 from infra.lease import Lease, LeaseArgs
 from infra.platform import GPU_RESOURCE, Platform, PlatformArgs
 from infra.settings import PlatformSettings
+from infra.settings_platform import OPERATOR
 from stacks import contract
 from stacks.references import Recorded
 
@@ -18,6 +21,7 @@ def declare(stack: contract.StackName, settings: PlatformSettings) -> dict[str, 
     """Namespace, quota, priority, GPU plugin and the rights of a drill's undo in the cluster of `pool-<site>`."""
     pool = Recorded(stack.sibling("pool"))
     opts = ResourceOptions(provider=kubernetes.Provider("cluster", kubeconfig=pool.filled("kubeconfig")))
+    Charts("charts", settings.site, _charts(pool, settings), opts)
     platform = Platform(
         settings.site,
         PlatformArgs(
@@ -25,6 +29,9 @@ def declare(stack: contract.StackName, settings: PlatformSettings) -> dict[str, 
             namespace=settings.namespace,
             device_plugin_image=settings.device_plugin_image,
             gpu_quota=settings.gpu_quota,
+            quota_cpu=settings.quota_cpu,
+            quota_memory=settings.quota_memory,
+            quota_pods=settings.quota_pods,
             namespace_labels={contract.ENVIRONMENT_LABEL: stack.env},
         ),
         opts,
@@ -41,9 +48,25 @@ def declare(stack: contract.StackName, settings: PlatformSettings) -> dict[str, 
     return {
         "site": settings.site,
         "namespace": platform.namespace,
+        "gpu_quota": settings.gpu_quota,
+        "monitoring_namespace": settings.monitoring_namespace,
         "priority_class": platform.priority_class,
         "gpu_resource": GPU_RESOURCE,
         "environment": stack.env,
         "lease_account": lease.account,
         "lease_image": settings.lease_image,
     }
+
+
+def _charts(pool: Recorded, settings: PlatformSettings) -> tuple[chart.Chart, ...]:
+    """What this kind of site needs and nobody else keeps in its cluster."""
+    needed = chart.needed(
+        public=settings.public,
+        gpu_operator=settings.gpu_stack == OPERATOR,
+        driver=settings.installs_driver,
+        monitoring_namespace=settings.monitoring_namespace,
+        cluster_name=pool.filled("cluster_name"),
+        region=pool.text("region"),
+        vpc_id=pool.text("vpc_id"),
+    )
+    return chart.chosen(needed, settings.charts_elsewhere, settings.chart_versions)

@@ -10,10 +10,12 @@ from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from infra import naming
+from infra.autoscaling import QueueScaler, QueueScalerArgs
+from infra.flows import Flows, FlowsArgs, port_of
 from infra.gateway import Gateway, GatewayArgs, TargetGroup, VirtualAddress
-from infra.ingress import Ingress, IngressArgs
 from infra.pod import ModelSource
-from infra.settings import PRIVATE, ServingSettings
+from infra.settings import PRIVATE, PUBLIC, ServingSettings
+from infra.tls import ServerCertificate, ServerCertificateArgs
 from infra.triton import NAME as TRITON
 from infra.triton import Triton, TritonArgs
 from stacks import contract
@@ -24,13 +26,31 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
     """Model servers and gateways; of the site's kind, only the edge object knows."""
     storage, pool, platform = (Recorded(stack.sibling(layer)) for layer in ("storage", "pool", "platform"))
     opts = ResourceOptions(provider=kubernetes.Provider("cluster", kubeconfig=pool.filled("kubeconfig")))
-    namespace = platform.filled("namespace")
+    rolling = Output.all(platform.whole("gpu_quota"), pool.whole("firm_gpus")).apply(
+        lambda gpus: settings.triton_rolling(*gpus)
+    )
+    ending = pool.whole("edge_deregistration_seconds").apply(settings.gateway_ending)
+    # What does not fit this site fails here: every object below needs the namespace, and nothing of them is there yet.
+    namespace = Output.all(platform.filled("namespace"), rolling, ending).apply(lambda known: str(known[0]))
     source = _source(storage, settings, namespace, opts)
-    ingress = Ingress(
-        "ingress", IngressArgs(site=settings.site, namespace=namespace, gateway_port=settings.gateway_port), opts
+    flows = Flows(
+        "flows",
+        FlowsArgs(
+            site=settings.site,
+            namespace=namespace,
+            gateway_port=settings.gateway_port,
+            store_port=storage.text("endpoint").apply(port_of),
+            other_store_ports=tuple(sorted(int(port) for port in settings.other_store_ports)),
+            store_cidrs=settings.store_cidrs,
+            api_cidrs=settings.api_cidrs,
+            dns_cidrs=settings.dns_cidrs,
+            monitoring_namespace=platform.filled("monitoring_namespace"),
+            identity_agent=settings.kind == PUBLIC and not settings.access_key,
+        ),
+        opts,
     )
     # No pod stands open, not even before its first request.
-    guarded = ResourceOptions.merge(opts, ResourceOptions(depends_on=[ingress]))
+    guarded = ResourceOptions.merge(opts, ResourceOptions(depends_on=[flows]))
     triton = Triton(
         TRITON,
         TritonArgs(
@@ -42,6 +62,9 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             digest=settings.model_digest,
             backend=settings.backend,
             replicas=settings.triton_replicas,
+            autoscaled=bool(settings.autoscaling_max_replicas),
+            rolling=rolling,
+            ending=settings.triton_ending,
             gpus_per_pod=settings.gpus_per_pod,
             rollout_timeout_seconds=settings.rollout_timeout_seconds,
             gpu_resource=platform.filled("gpu_resource"),
@@ -50,8 +73,14 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
         ),
         guarded,
     )
+    if settings.autoscaling_max_replicas:
+        _scale(settings, namespace, triton, opts)
     edge = (
-        VirtualAddress(address=pool.filled("edge_address"))
+        VirtualAddress(
+            annotations=pool.words("edge_annotations"),
+            traffic_policy=pool.filled("edge_traffic_policy"),
+            node_port=pool.whole("edge_node_port"),
+        )
         if settings.kind == PRIVATE
         else TargetGroup(arn=pool.filled("edge_target_group_arn"))
     )
@@ -66,9 +95,11 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             accepted_digests=tuple(sorted(settings.accepted)),
             backend=settings.backend,
             replicas=settings.gateway_replicas,
+            ending=ending,
             port=settings.gateway_port,
             edge_port=settings.edge_port,
             edge=edge,
+            tls_secret=_certificate(settings, namespace, opts),
             triton_service=TRITON,
             health_token=contract.HEALTH_TOKEN,
             drain_url=Output.concat(storage.filled("signal_url"), "/", contract.drain_key(settings.site)),
@@ -95,11 +126,43 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
         "model_name": settings.model_name,
         "model_digest": settings.model_digest,
         "accepted_digests": list(settings.accepted),
-        "gateway_policy": ingress.gateway_policy,
+        "gateway_policy": flows.gateway_policy,
+        "gpus_per_pod": settings.gpus_per_pod,
+        "requests_per_second_per_pod": settings.requests_per_second_per_pod,
+        "requests_per_second_per_gateway": settings.requests_per_second_per_gateway,
         "concurrency_limit": settings.concurrency_limit,
         "golden_interval_seconds": settings.golden_interval_seconds,
         "hold_down_seconds": settings.hold_down_seconds,
     }
+
+
+def _certificate(settings: ServingSettings, namespace: Input[str], opts: ResourceOptions) -> Input[str] | None:
+    """The Secret with what the gateways show; none where they speak plain HTTP to an edge that ends TLS."""
+    if not settings.tls_issuer:
+        return settings.tls_secret or None
+    args = ServerCertificateArgs(
+        site=settings.site, namespace=namespace, issuer=settings.tls_issuer, names=settings.tls_names
+    )
+    return ServerCertificate("tls", args, opts).secret
+
+
+def _scale(settings: ServingSettings, namespace: Input[str], triton: Triton, opts: ResourceOptions) -> None:
+    """More model servers while requests wait for them."""
+    QueueScaler(
+        "autoscaling",
+        QueueScalerArgs(
+            site=settings.site,
+            namespace=namespace,
+            deployment=triton.deployment,
+            model_name=settings.model_name,
+            min_replicas=settings.triton_replicas,
+            max_replicas=settings.autoscaling_max_replicas,
+            queue_per_pod=settings.autoscaling_queue_per_pod,
+            cooldown_seconds=settings.autoscaling_cooldown_seconds,
+            prometheus_url=settings.prometheus_url,
+        ),
+        opts,
+    )
 
 
 def _source(storage: Recorded, settings: ServingSettings, namespace: Input[str], opts: ResourceOptions) -> ModelSource:

@@ -99,7 +99,7 @@ class Links:
 
     def concerns(self, backend: Address) -> bool:
         """Whether anything declared may touch connections to it; most often the answer is no, and fast."""
-        if self.faults:
+        if self.faults or any(policy.rules_going(each) for each in self.policies):
             return True
         pod = self.pods.get(backend[0])
         return pod is not None and any(policy.selects(each, pod) for each in self.policies)
@@ -122,7 +122,7 @@ class Links:
             let_in = admitted.of_pod(caller, self.namespaces.get(namespace_of(caller), {}))
         else:
             let_in = admitted.of_address(source.address)
-        if not let_in:
+        if not let_in or (caller is not None and not self._may_go(caller, pod, backend[1])):
             return CUT
         link = CLEAR
         for fault in self.faults:
@@ -138,6 +138,10 @@ class Links:
             if down:
                 link = replace(link, downstream=_shaped(link.downstream, fault, uid_of(pod)))
         return link
+
+    def _may_go(self, caller: Object, pod: Object, port: int) -> bool:
+        labels = self.namespaces.get(namespace_of(pod), {})
+        return policy.may_go(self.policies, caller, pod, labels, port)
 
     def _caller(self, source: Source) -> Object | None:
         if not source.pod_uid:

@@ -1,4 +1,4 @@
-"""NetworkPolicies as a question: who may reach this port of this pod? Pure; ingress only; allows add up."""
+"""NetworkPolicies as questions: who may reach this port of this pod, and who may go there? Pure; allows add up."""
 
 from __future__ import annotations
 
@@ -93,13 +93,36 @@ def admission(policies: Iterable[Object], pod: Object, port: int, protocol: str 
     return found
 
 
+def may_go(
+    policies: Iterable[Object], caller: Object, pod: Object, namespace_labels: Mapping[str, str], port: int
+) -> bool:
+    """Whether the caller may open a connection to this port of a pod, whose namespace has these labels."""
+    selecting = [each for each in policies if rules_going(each) and _chosen(each, caller)]
+    return not selecting or any(
+        _opens(rule, pod, port, "TCP") and _peers(rule, namespace_of(policy), "to").of_pod(pod, namespace_labels)
+        for policy in selecting
+        for rule in policy["spec"].get("egress") or []
+    )
+
+
 def selects(policy: Object, pod: Object) -> bool:
     """Whether the policy rules what comes in to this pod."""
-    spec = policy["spec"]
-    return (
-        namespace_of(policy) == namespace_of(pod)
-        and "Ingress" in (spec.get("policyTypes") or ["Ingress"])
-        and matches_selector(spec.get("podSelector") or {}, labels_of(pod))
+    return "Ingress" in _types(policy) and _chosen(policy, pod)
+
+
+def rules_going(policy: Object) -> bool:
+    """Whether the policy rules what pods send out."""
+    return "Egress" in _types(policy)
+
+
+def _types(policy: Object) -> list[str]:
+    found: list[str] = policy["spec"].get("policyTypes") or ["Ingress"]
+    return found
+
+
+def _chosen(policy: Object, pod: Object) -> bool:
+    return namespace_of(policy) == namespace_of(pod) and matches_selector(
+        policy["spec"].get("podSelector") or {}, labels_of(pod)
     )
 
 
@@ -125,15 +148,15 @@ def _is(entry: Mapping[str, Any], pod: Object, port: int, protocol: str) -> bool
     )
 
 
-def _peers(rule: Mapping[str, Any], namespace: str) -> Admission:
-    sources = rule.get("from")
-    if not sources:
+def _peers(rule: Mapping[str, Any], namespace: str, way: str = "from") -> Admission:
+    others = rule.get(way)
+    if not others:
         return EVERYONE
     # the lab has no IPv6: a block of it lets nobody in
-    blocks = tuple(_block(each["ipBlock"]) for each in sources if "." in (each.get("ipBlock") or {}).get("cidr", ""))
+    blocks = tuple(_block(each["ipBlock"]) for each in others if "." in (each.get("ipBlock") or {}).get("cidr", ""))
     peers = tuple(
         PodPeer(namespace, each.get("namespaceSelector"), each.get("podSelector"))
-        for each in sources
+        for each in others
         if not each.get("ipBlock")
     )
     return Admission(blocks=blocks, peers=peers)

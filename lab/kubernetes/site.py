@@ -26,6 +26,7 @@ from lab.kubernetes.eks import NodeGroupPoller
 from lab.kubernetes.endpoints import EndpointsController
 from lab.kubernetes.job import JobController
 from lab.kubernetes.kubelet import BACK_OFF_SECONDS, Folders, Kubelet
+from lab.kubernetes.machine_health import MachineHealthController
 from lab.kubernetes.machines import MachineController, MachineDeploymentController
 from lab.kubernetes.node_lifecycle import NODE_GRACE_SECONDS, NodeLifecycleController
 from lab.kubernetes.nodes import GpuController
@@ -78,6 +79,7 @@ class Site:
                 DaemonSetController,
                 CronJobController,
                 MachineDeploymentController,
+                MachineHealthController,
                 GpuController,
                 Scheduler,
                 EndpointsController,

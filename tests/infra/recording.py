@@ -39,9 +39,22 @@ COMPUTED: Mapping[str, Mapping[str, Any]] = {
         "zoneId": "ZELB",
     },
     "aws:lb/targetGroup:TargetGroup": {"arn": "arn:aws:tg:::{name}"},
+    "aws:sns/topic:Topic": {"arn": "arn:aws:sns:::{name}"},
+    "aws:cloudwatch/logGroup:LogGroup": {"arn": "arn:aws:logs:::log-group:{name}"},
+    "aws:cloudwatch/metricAlarm:MetricAlarm": {"name": "{name}-1234567"},
+    "aws:acm/certificate:Certificate": {"arn": "arn:aws:acm:::{name}"},
     "aws:route53/zone:Zone": {"zoneId": "Z1", "nameServers": ["ns1.example", "ns2.example"]},
 }
 """Computed outputs the components read, by type; `{name}` is the resource's logical name."""
+
+
+def _proof(name: str) -> dict[str, str]:
+    return {
+        "domainName": name,
+        "resourceRecordName": f"_proof.{name}.",
+        "resourceRecordType": "CNAME",
+        "resourceRecordValue": f"_value.{name}.acm-validations.aws.",
+    }
 
 
 class Engine(Mocks):
@@ -58,6 +71,9 @@ class Engine(Mocks):
             key: value.format(name=args.name) if isinstance(value, str) else value
             for key, value in COMPUTED.get(args.typ, {}).items()
         }
+        if args.typ == "aws:acm/certificate:Certificate":
+            names = [args.inputs["domainName"], *args.inputs.get("subjectAlternativeNames", [])]
+            computed["domainValidationOptions"] = [_proof(name) for name in names]
         return f"{args.name}-id", {**args.inputs, **computed}
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:

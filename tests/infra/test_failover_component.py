@@ -52,6 +52,22 @@ def test_every_weighted_record_hangs_from_the_calculated_check_of_its_own_site()
         assert record["ttl"] == 5
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_number_of_sites_share_one_name(count: int) -> None:
+    sites = {f"site-{number}": replace(PUBLIC, weight=number) for number in range(1, count + 1)}
+    graph = graph_of(replace(ARGS, sites=sites))
+    weighted = [record for record in graph.of("Record").values() if "weightedRoutingPolicies" in record]
+    assert {record["setIdentifier"]: record["weightedRoutingPolicies"][0]["weight"] for record in weighted} == {
+        name: site.weight for name, site in sites.items()
+    }
+    assert len({record["healthCheckId"] for record in weighted}) == count
+    assert len(graph.of("HealthCheck")) == 3 * count, "golden, drained in one store, both together"
+
+
+def test_a_check_whose_address_goes_is_made_anew() -> None:
+    assert list(graph_of().request("HealthCheck", "traffic-private").replaceOnChanges) == ["ipAddress"]
+
+
 def test_each_site_has_a_name_that_always_means_it() -> None:
     record = graph_of().one("Record", "traffic-private-only")
     assert record["name"] == "private.recommend.tandem.test"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from infra import gateway, pod, triton
+from infra import gateway, pod
 from infra.checks import SettingError
 from infra.gateway import Gateway, GatewayArgs, TargetGroup, VirtualAddress, triton_variable
-from infra.ingress import Ingress, IngressArgs
 from infra.lease import Lease, LeaseArgs
 from infra.platform import Platform, PlatformArgs
+from infra.rolling import ONE_LESS, ONE_MORE
+from infra.termination import ending
+from infra.tls import ServerCertificate, ServerCertificateArgs
 from infra.triton import Triton, TritonArgs
 from tests.infra.recording import Graph, run
 
@@ -37,6 +40,8 @@ TRITON = TritonArgs(
     digest=DIGEST,
     backend="cpu",
     replicas=2,
+    rolling=ONE_LESS,
+    ending=ending("triton", pause_seconds=0, exit_seconds=10, rest_seconds=5),
     gpus_per_pod=1,
     rollout_timeout_seconds=600,
     gpu_resource="nvidia.com/gpu",
@@ -52,9 +57,10 @@ GATEWAY = GatewayArgs(
     accepted_digests=(DIGEST,),
     backend="cpu",
     replicas=2,
+    ending=ending("gateway", pause_seconds=0, exit_seconds=4, rest_seconds=5),
     port=8080,
     edge_port=8080,
-    edge=VirtualAddress(address="192.0.2.10"),
+    edge=VirtualAddress(annotations={"metallb.io/loadBalancerIPs": "192.0.2.10"}, traffic_policy="Local"),
     triton_service="triton",
     health_token="token",
     drain_url="http://store.example:9000/signals/drain/private",
@@ -148,11 +154,14 @@ def test_three_probes_ask_ports_the_container_has(graph_of: Any) -> None:
 
 
 @BOTH
-def test_the_grace_period_outlasts_everything_that_happens_in_it(graph_of: Any) -> None:
-    spec = pod_of(graph_of())
+def test_a_pod_ends_as_its_ending_says(graph_of: Any) -> None:
+    told = ending("triton", pause_seconds=31, exit_seconds=12, rest_seconds=5, grace_seconds=60)
+    spec = pod_of(graph_of(ending=told))
     [server] = spec["containers"]
-    pause = server["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert spec["terminationGracePeriodSeconds"] > pause + triton.EXIT_SECONDS + 5, "the stub lives on for five seconds"
+    assert server["lifecycle"]["preStop"] == {"sleep": {"seconds": 31}}
+    assert spec["terminationGracePeriodSeconds"] == 60
+    if server["name"] == "triton":
+        assert "--exit-timeout-secs=12" in server["args"]
 
 
 @BOTH
@@ -167,11 +176,6 @@ def test_a_disruption_takes_one_pod_at_a_time(graph_of: Any) -> None:
 @BOTH
 def test_what_a_drill_scales_the_next_up_takes_back(graph_of: Any) -> None:
     assert graph_of().one("Deployment")["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
-
-
-def test_what_a_drill_cuts_the_next_up_takes_back() -> None:
-    policy = ingress_graph().one("NetworkPolicy", "ingress-gateway")
-    assert policy["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
 
 
 @BOTH
@@ -191,6 +195,7 @@ def test_triton_is_ready_when_its_model_is_and_opens_no_control_api() -> None:
     assert server["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
     assert "--model-control-mode=none" in server["args"]
     assert "--model-config-name=cpu" in server["args"]
+    assert "/v2/health/ready" not in json.dumps(server)
     assert {f"--{name}-address=$(POD_IP)" for name in ("http", "grpc", "metrics")} <= set(server["args"])
 
 
@@ -201,8 +206,26 @@ def test_gpus_are_requested_and_limited_alike(gpus: int, expected: str | None) -
     assert server["resources"]["limits"].get("nvidia.com/gpu") == expected
 
 
-def test_a_rollout_of_triton_asks_for_no_spare_gpu_and_one_of_the_gateway_loses_no_pod() -> None:
+def test_what_no_flag_turns_off_asks_for_a_word_nobody_outside_of_the_pod_knows() -> None:
+    [server] = pod_of(triton_graph())["containers"]
+    closed = "shared-memory,model-repository,trace,logging:tandem-closed=$(POD_UID)"
+    assert {f"--http-restricted-api={closed}", f"--grpc-restricted-protocol={closed}"} <= set(server["args"])
+    [uid] = [entry for entry in server["env"] if entry["name"] == "POD_UID"]
+    assert uid["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
+    assert [port["name"] for port in triton_graph().one("Service")["spec"]["ports"]] == ["grpc", "metrics"]
+
+
+def test_an_up_leaves_the_number_of_servers_to_their_scaler_where_there_is_one() -> None:
+    scaled, fixed = triton_graph(autoscaled=True), triton_graph()
+    assert list(scaled.request("Deployment", "triton-deployment").ignoreChanges) == ["spec.replicas"]
+    assert list(fixed.request("Deployment", "triton-deployment").ignoreChanges) == []
+    assert scaled.one("Deployment")["spec"]["replicas"] == 2, "what it begins with"
+
+
+def test_triton_is_replaced_as_its_gpus_allow_and_one_of_the_gateways_never_misses() -> None:
     assert triton_graph().one("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    with_room = triton_graph(rolling=ONE_MORE).one("Deployment")["spec"]["strategy"]["rollingUpdate"]
+    assert with_room == {"maxUnavailable": 0, "maxSurge": 1}
     rolling = gateway_graph().one("Deployment")["spec"]["strategy"]["rollingUpdate"]
     assert rolling == {"maxUnavailable": 0, "maxSurge": 1}
 
@@ -230,6 +253,38 @@ def test_the_gateway_is_told_all_it_has_to_know() -> None:
     assert values["HOLD_DOWN_SECONDS"] == "20"
     assert values["SITE"] == "private"
     assert set(values) >= {"POD_IP", "PORT", "MODEL_DIR", "MODEL_NAME", "GOLDEN_INTERVAL_SECONDS"}
+
+
+def test_a_gateway_that_ends_tls_is_asked_over_tls_and_follows_its_secret() -> None:
+    graph = gateway_graph(tls_secret="gateway-tls")
+    spec = pod_of(graph)
+    [server] = spec["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server[probe]["httpGet"]["scheme"] == "HTTPS"
+    [volume] = [volume for volume in spec["volumes"] if volume["name"] == "tls"]
+    assert volume["secret"] == {"secretName": "gateway-tls", "defaultMode": 0o440}
+    [mount] = [mount for mount in server["volumeMounts"] if mount["name"] == "tls"]
+    assert mount == {"name": "tls", "mountPath": "/tls", "readOnly": True}, "a subPath would stay as it was"
+    values = {entry["name"]: entry.get("value") for entry in server["env"]}
+    assert (values["TLS_CERTIFICATE"], values["TLS_KEY"]) == ("/tls/tls.crt", "/tls/tls.key")
+    [port] = graph.one("Service")["spec"]["ports"]
+    assert (port["targetPort"], server["ports"][0]["name"]) == ("https", "https")
+    plain = json.dumps(pod_of(gateway_graph()))
+    assert "tls" not in plain
+    assert "HTTPS" not in plain
+
+
+def test_a_certificate_is_for_the_names_users_ask_by_and_is_renewed_long_before_its_end() -> None:
+    args = ServerCertificateArgs(
+        site="private", namespace="tandem", issuer="letsencrypt", names=("a.example", "b.example")
+    )
+    graph = run(lambda: ServerCertificate("tls", args).secret)
+    spec = graph.one("Certificate")["spec"]
+    assert spec["dnsNames"] == ["a.example", "b.example"]
+    assert spec["secretName"] == graph.result == "gateway-tls"
+    assert (spec["duration"], spec["renewBefore"]) == ("2160h", "720h")
+    assert spec["privateKey"]["rotationPolicy"] == "Always"
+    assert graph.without_parent() == set()
 
 
 def test_a_service_name_with_a_hyphen_becomes_a_variable() -> None:
@@ -276,47 +331,6 @@ def test_accepted_digests_have_one_spelling(digests: tuple[str, ...]) -> None:
         replace(GATEWAY, accepted_digests=digests)
 
 
-def ingress_graph() -> Graph:
-    args = IngressArgs(site="private", namespace="tandem", gateway_port=8080)
-    return run(lambda: Ingress("ingress", args).gateway_policy)
-
-
-def policy_of(name: str) -> dict[str, Any]:
-    spec: dict[str, Any] = ingress_graph().one("NetworkPolicy", f"ingress-{name}")["spec"]
-    assert spec["policyTypes"] == ["Ingress"]
-    return spec
-
-
-def test_every_serving_pod_is_closed_before_anything_is_opened() -> None:
-    spec = policy_of("default")
-    assert spec["ingress"] == []
-    for graph in (triton_graph(), gateway_graph()):
-        labels = graph.one("Deployment")["spec"]["template"]["metadata"]["labels"]
-        assert spec["podSelector"]["matchLabels"].items() <= labels.items()
-
-
-def test_users_reach_gateways_at_their_port_only() -> None:
-    spec = policy_of("gateway")
-    labels = gateway_graph().one("Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
-    [rule] = spec["ingress"]
-    assert rule["from"] == [{"ipBlock": {"cidr": "0.0.0.0/0"}}]
-    assert rule["ports"] == [{"protocol": "TCP", "port": 8080}]
-    assert ingress_graph().result == "gateway"
-    assert ingress_graph().without_parent() == set()
-
-
-def test_model_servers_answer_gateways_and_are_measured_from_their_namespace() -> None:
-    spec = policy_of("triton")
-    labels = triton_graph().one("Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
-    inference, metrics = spec["ingress"]
-    assert inference["from"] == [{"podSelector": policy_of("gateway")["podSelector"]}]
-    assert sorted(port["port"] for port in inference["ports"]) == [triton.PORTS["http"], triton.PORTS["grpc"]]
-    assert metrics["from"] == [{"podSelector": {}}]
-    assert [port["port"] for port in metrics["ports"]] == [triton.PORTS["metrics"]]
-
-
 def lease_graph(machine_namespace: str | None = None) -> Graph:
     args = LeaseArgs(site="private", namespace="tandem", machine_namespace=machine_namespace)
     return run(lambda: Lease("private", args).account)
@@ -347,25 +361,45 @@ def test_an_undo_switches_machines_only_where_they_are_in_its_cluster() -> None:
     assert subject["namespace"] == "tandem"
 
 
-def platform_graph() -> Graph:
+def platform_graph(**changes: Any) -> Graph:
     args = PlatformArgs(
         site="private",
         namespace="tandem",
         device_plugin_image=IMAGE,
         gpu_quota=4,
+        quota_cpu="64",
+        quota_memory="256Gi",
+        quota_pods=100,
         namespace_labels={"tandem.io/environment": "lab"},
     )
-    return run(lambda: Platform("private", args).namespace)
+    return run(lambda: Platform("private", replace(args, **changes)).namespace)
 
 
-def test_the_namespace_admits_no_privileged_pod_and_a_bounded_number_of_gpus() -> None:
+def test_the_namespace_admits_no_privileged_pod_and_a_bounded_amount_of_everything() -> None:
     graph = platform_graph()
     labels = graph.one("Namespace")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     assert labels["tandem.io/environment"] == "lab"
-    assert graph.one("ResourceQuota")["spec"]["hard"] == {"requests.nvidia.com/gpu": "4"}
+    hard = {"requests.cpu": "64", "requests.memory": "256Gi", "requests.nvidia.com/gpu": "4", "pods": "100"}
+    assert graph.one("ResourceQuota")["spec"]["hard"] == hard
     assert graph.result == "tandem"
     assert graph.without_parent() == set()
+
+
+def test_a_pod_that_asks_for_nothing_is_not_refused_by_the_quota() -> None:
+    [limit] = platform_graph().one("LimitRange")["spec"]["limits"]
+    assert set(limit["defaultRequest"]) == {"cpu", "memory"}
+    assert limit["type"] == "Container"
+
+
+def test_serving_comes_before_batch_and_batch_displaces_nobody() -> None:
+    serving, batch = (platform_graph().one("PriorityClass", f"private-{name}") for name in ("priority", "batch"))
+    assert serving["value"] > batch["value"]
+    assert batch["preemptionPolicy"] == "Never"
+
+
+def test_where_the_operator_offers_the_gpus_no_second_plugin_does() -> None:
+    assert platform_graph(device_plugin_image="").of("DaemonSet") == {}
 
 
 def test_the_device_plugin_runs_where_nothing_else_may_and_outside_the_restricted_namespace() -> None:

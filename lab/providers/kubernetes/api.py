@@ -101,10 +101,17 @@ class Api:
         return list(found.get("items") or [])
 
     def apply(
-        self, resource: Resource, namespace: str | None, manifest: Mapping[str, Any], *, force: bool, dry_run: bool
+        self,
+        resource: Resource,
+        namespace: str | None,
+        manifest: Mapping[str, Any],
+        *,
+        force: bool,
+        dry_run: bool,
+        manager: str = FIELD_MANAGER,
     ) -> dict[str, Any]:
         """Server-side apply; creates what is not there."""
-        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"}
+        query = {"fieldManager": manager, "force": str(force).lower(), "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
         path = resource.path(namespace, manifest["metadata"]["name"])

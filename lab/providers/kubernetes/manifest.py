@@ -22,7 +22,8 @@ def require_object(subject: Subject) -> None:
     kind = subject.type.rpartition(":")[2]
     if subject.type.startswith(NOT_HERE) or kind.endswith(("Patch", "List")) or subject.type.count(":") != 2:
         raise NotInLabError(
-            f"{subject.urn}: the lab does not implement the type {subject.type}; declare its objects one by one"
+            f"{subject.urn}: the lab does not implement the type {subject.type}; declare its objects one by one, or a"
+            " chart as a helm.v3.Release"
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from lab.providers.difference import Difference, compare
 from lab.providers.errors import ConfigurationError, Failure, InitializationError, NotInLabError, ProviderError
+from lab.providers.kubernetes import patch, release
 from lab.providers.kubernetes.api import Api, RefusedError, Resource
 from lab.providers.kubernetes.immutable import replaced
 from lab.providers.kubernetes.kubeconfig import parse
@@ -31,7 +32,9 @@ from lab.providers.kubernetes.manifest import (
     state_of,
     title_of,
 )
+from lab.providers.kubernetes.patch import Patches
 from lab.providers.kubernetes.readiness import NotReadyError, wait_until_gone, wait_until_ready
+from lab.providers.kubernetes.release import Releases
 from lab.providers.naming import random_hex
 from lab.providers.package import Checked, Existing, Limits, Subject
 from lab.providers.values import UNKNOWN, Path, is_known, project
@@ -105,6 +108,10 @@ class KubernetesPackage:
         raise NotInLabError(f"{token}: the lab's kubernetes provider implements no functions")
 
     def check(self, subject: Subject, old: dict[str, Any], new: dict[str, Any], seed: bytes) -> Checked:
+        if subject.type == release.TYPE:
+            return release.check(subject, old, new, seed, self._api.target.namespace if self._api else "default")
+        if subject.type in patch.TYPES:
+            return patch.check(subject, new)
         require_object(subject)
         if old:
             with self._lock:
@@ -130,12 +137,18 @@ class KubernetesPackage:
     def diff(
         self, subject: Subject, identity: str, state: dict[str, Any], old: dict[str, Any], new: dict[str, Any]
     ) -> Difference:
+        if subject.type == release.TYPE:
+            return release.diff(old, new)
         changes = compare(old, new)
         replaces = replaced(str(new.get("apiVersion")), str(new.get("kind")), changes, self._settings)
         same_place = place_of(old) == place_of(new)
         return Difference(changes, replaces, bool(replaces) and same_place)
 
     def create(self, subject: Subject, inputs: dict[str, Any], *, preview: bool, limits: Limits) -> Existing:
+        if subject.type == release.TYPE:
+            return Existing("", release.planned(inputs)) if preview else Releases(self.api).put(subject, inputs)
+        if subject.type in patch.TYPES:
+            return Patches(self.api).put(subject, inputs, preview=preview)
         if preview:
             return Existing("", self._planned(subject, inputs))
         resource = self._resource(inputs)
@@ -155,7 +168,10 @@ class KubernetesPackage:
         return self._put(subject, resource, inputs, limits)
 
     def read(self, subject: Subject, identity: str, state: dict[str, Any], inputs: dict[str, Any]) -> Existing | None:
-        require_object(subject)
+        if subject.type == release.TYPE:
+            return Releases(self.api).read(identity, inputs)
+        if subject.type not in patch.TYPES:
+            require_object(subject)
         known = inputs or state
         resource = self._resource(known) if known.get("kind") else self._resource(from_token(subject.type))
         namespace, _, name = identity.rpartition("/")
@@ -179,11 +195,21 @@ class KubernetesPackage:
         preview: bool,
         limits: Limits,
     ) -> dict[str, Any]:
+        if subject.type == release.TYPE:
+            return release.planned(new) if preview else Releases(self.api).put(subject, new).state
+        if subject.type in patch.TYPES:
+            return Patches(self.api).put(subject, new, preview=preview).state
         if preview:
             return self._planned(subject, new, state)
         return self._put(subject, self._resource(new), new, limits).state
 
     def delete(self, subject: Subject, identity: str, state: dict[str, Any], *, limits: Limits) -> None:
+        if subject.type == release.TYPE:
+            Releases(self.api).delete(identity)
+            return
+        if subject.type in patch.TYPES:
+            Patches(self.api).delete(subject, identity)
+            return
         known = state if state.get("kind") else from_token(subject.type)
         resource = self._resource(known)
         namespace, _, name = identity.rpartition("/")
