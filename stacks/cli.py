@@ -6,6 +6,8 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,7 +18,11 @@ from signals import SignalError
 from stacks import engine as engines
 from stacks import exclusive
 from stacks.contract import StackName
-from stacks.workspace import Workspace, WorkspaceError
+from stacks.preview import PreviewError, comment, digest, text
+from stacks.preview.run import preview_programs
+from stacks.rollout import LAYER as SERVING
+from stacks.rollout import Gates, GatesOf
+from stacks.workspace import PROD, Workspace, WorkspaceError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Stacks of an environment.")
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -46,6 +52,14 @@ EngineName = Annotated[
 Unlocked = Annotated[
     bool,
     typer.Option("--without-lock", help="Lock this machine only: for when every site's store is lost."),
+]
+AllAtOnce = Annotated[
+    bool,
+    typer.Option("--all-at-once", help="Change the sites side by side and watch none of them; refused in prod."),
+]
+KnownIll = Annotated[
+    list[str] | None,
+    typer.Option("--known-ill", metavar="SITE", help="Change the other sites although this one is ill."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
@@ -85,19 +99,64 @@ class Lines:
         )
 
 
+class Form(StrEnum):
+    """How a preview is told."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+def named(env: str, stacks: list[str] | None) -> list[StackName]:
+    """The stacks a command names, with or without their environment."""
+    return [StackName.parse(name if name.endswith(f".{env}") else f"{name}.{env}") for name in stacks or ()]
+
+
 class Session:
     """One command's workspace, engine and stacks."""
 
-    def __init__(self, env: str, stacks: list[str] | None, layers: list[str] | None, engine: str | None) -> None:
+    def __init__(
+        self,
+        env: str,
+        stacks: list[str] | None,
+        layers: list[str] | None,
+        engine: str | None,
+        *,
+        plans: Path | None = None,
+        refresh: bool = False,
+    ) -> None:
         self.workspace = Workspace.of(env)
-        self.engine = engines.choose(env, engine, self.workspace)
-        named = [StackName.parse(name if name.endswith(f".{env}") else f"{name}.{env}") for name in stacks or ()]
-        self.layers = self.workspace.order(named, layers or ())
-        self.named = named
+        self.engine = engines.choose(env, engine, self.workspace, plans=plans, refresh=refresh)
+        self.named = named(env, stacks)
+        self.layers = self.workspace.order(self.named, layers or ())
 
     def alone(self, purpose: str, *, unlocked: bool) -> AbstractContextManager[exclusive.Held]:
         """Hold the environment's lock."""
         return exclusive.held(self.workspace, self.engine, purpose, warn, everywhere=not unlocked)
+
+    def gates(self, context: typer.Context, *, all_at_once: bool, known_ill: list[str] | None) -> Gates | None:
+        """What is asked before and after a site changes; None when all change at once. Raises EngineError."""
+        if all_at_once:
+            if self.workspace.env == PROD:
+                raise engines.EngineError(
+                    f"--all-at-once is refused in {PROD}; a bad change must not reach every site at once: leave it out"
+                )
+            return None
+        sites = sorted({stack.site for stack in self.workspace.stacks() if stack.site})
+        for site in known_ill or ():
+            if site not in sites:
+                raise engines.EngineError(
+                    f"--known-ill {site}: {self.workspace.env} has the sites {', '.join(sites)}: name one of them"
+                )
+        if not any(stack.layer == SERVING for layer in self.layers for stack in layer):
+            return None
+        made: GatesOf = context.obj
+        return made(self.workspace, self.engine, say, known_ill or ())
+
+
+def say(text: str) -> None:
+    """Say what a gate sees."""
+    console.print(Text.assemble(("gate    ", "bold"), text))
 
 
 def warn(text: str) -> None:
@@ -106,11 +165,19 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def _session(env: str, stacks: list[str] | None, layers: list[str] | None, engine: str | None) -> Iterator[Session]:
+def _session(
+    env: str,
+    stacks: list[str] | None,
+    layers: list[str] | None,
+    engine: str | None,
+    *,
+    plans: Path | None = None,
+    refresh: bool = False,
+) -> Iterator[Session]:
     """Turn failures into one message and exit status 1, and a signal into an orderly end of the engines."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        yield Session(env, stacks, layers, engine)
+        yield Session(env, stacks, layers, engine, plans=plans, refresh=refresh)
     except (engines.EngineError, WorkspaceError, SignalError, ValueError) as error:
         for text in (str(error), *getattr(error, "__notes__", ())):
             console.print(Text.assemble(("error ", "bold red"), text))
@@ -126,16 +193,23 @@ def _print(value: Any) -> None:
 
 @app.command()
 def up(
+    context: typer.Context,
     env: Env = "lab",
     stack: Stacks = None,
     layer: Layers = None,
     engine: EngineName = None,
+    all_at_once: AllAtOnce = False,
+    known_ill: KnownIll = None,
     without_lock: Unlocked = False,
     as_json: Json = False,
 ) -> None:
-    """Make the stacks what their programs declare, layer by layer; nobody else works on the environment meanwhile."""
+    """Make the stacks what their programs declare, layer by layer; nobody else works on the environment meanwhile.
+
+    What is served changes one site at a time: the others have to be well before, and the changed one afterwards.
+    """
     with _session(env, stack, layer, engine) as session, session.alone("up", unlocked=without_lock) as held:
-        counts = engines.up(session.workspace, session.engine, Lines(), session.layers, after=held.after)
+        gates = session.gates(context, all_at_once=all_at_once, known_ill=known_ill)
+        counts = engines.up(session.workspace, session.engine, Lines(), session.layers, gates=gates, after=held.after)
         held.record(warn)
         if as_json:
             _print(counts)
@@ -143,16 +217,63 @@ def up(
 
 @app.command()
 def preview(
-    env: Env = "lab", stack: Stacks = None, layer: Layers = None, engine: EngineName = None, as_json: Json = False
+    env: Env = "lab",
+    stack: Stacks = None,
+    layer: Layers = None,
+    against: Annotated[
+        str, typer.Option(metavar="REV", help="Compare with what this git revision declares; else everything is new.")
+    ] = "",
+    form: Annotated[Form, typer.Option("--format", help="For people, for machines, for a pull request.")] = Form.TEXT,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="cli|embedded", help="Ask this engine, with state and credentials, instead."),
+    ] = None,
+    plans: Annotated[Path | None, typer.Option(metavar="FOLDER", help="With the CLI: save each stack's plan.")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="With the CLI: ask the cloud how things are.")] = False,
+    no_changes: Annotated[
+        bool, typer.Option("--expect-no-changes", help="With an engine: exit 1 when anything would change.")
+    ] = False,
 ) -> None:
-    """Say what `up` would change; nothing is changed."""
-    with _session(env, stack, layer, engine) as session:
+    """Say what `up` would change; nothing is changed.
+
+    Without an engine it compares programs: no credentials, no state, no network. Exit 1 when a program cannot be
+    evaluated or a rule is violated.
+    """
+    if engine is None and (plans or refresh or no_changes):
+        raise typer.BadParameter("--plans, --refresh and --expect-no-changes ask an engine: add --engine cli")
+    if engine is not None and against:
+        raise typer.BadParameter("--against compares programs, and an engine compares with its state: leave one out")
+    if engine is None:
+        _program_diff(env, stack, layer, against, form)
+        return
+    with _session(env, stack, layer, engine, plans=plans, refresh=refresh) as session:
         progress = Lines(would=True)
         digests = engines.in_layers(
             session.engine, session.layers, lambda each: session.engine.preview(each, progress), keep_going=True
         )
-        if as_json:
+        if form is Form.JSON:
             _print(digests)
+        changing = sorted(name for name, digest in digests.items() if set(digest.get("changeSummary") or {}) - {"same"})
+        if no_changes and changing:
+            raise engines.EngineError(f"{', '.join(changing)}: no change was expected; see what drifted above")
+
+
+def _program_diff(env: str, stack: list[str] | None, layer: list[str] | None, against: str, form: Form) -> None:
+    try:
+        report = preview_programs(Workspace.of(env), named(env, stack), layer or (), against)
+    except (PreviewError, WorkspaceError, ValueError) as error:
+        console.print(Text.assemble(("error ", "bold red"), str(error)))
+        raise typer.Exit(1) from error
+    if form is Form.JSON:
+        _print(digest.document(report))
+    elif form is Form.MARKDOWN:
+        typer.echo(comment.markdown(report))
+    else:
+        printer = Console(highlight=False, soft_wrap=True)
+        for line in text.lines(report):
+            printer.print(line)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

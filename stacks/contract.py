@@ -77,6 +77,8 @@ class StorageOutputs(Outputs):
     endpoint: str
     """S3 endpoint as a URL; empty where the region's own endpoint is meant."""
     model_bucket: str
+    model_key_arn: str
+    """Key the models are encrypted under; empty where the store encrypts by itself."""
     signal_bucket: str
     """Bucket of small objects that have to be there when other things are not: drain marks, the lock, snapshots."""
     signal_url: str
@@ -94,13 +96,27 @@ class PoolOutputs(Outputs):
     kubeconfig: str
     """JSON, free of long-lived credentials: server, certificate authority and, where needed, an exec plugin."""
     edge_address: str
-    """IPv4 address of the site's edge."""
+    """IPv4 address the world reaches the site's edge at; before a NAT where there is one."""
     edge_dns_name: str
     """Name of the edge's load balancer for alias records; empty where the edge is only an address."""
     edge_zone_id: str
     """Hosted zone of `edge_dns_name`; empty with it."""
     edge_target_group_arn: str
     """Target group the gateway is bound to; empty where the edge is a virtual address."""
+    edge_annotations: dict[str, str]
+    """What the gateway's Service says to get the site's virtual address; empty where nothing hands one out."""
+    edge_traffic_policy: str
+    """externalTrafficPolicy of that Service: whether only nodes with a gateway take traffic; empty without one."""
+    edge_node_port: int
+    """Port of every node that somebody else's load balancer sends to; 0 where the edge is none of these."""
+    edge_deregistration_seconds: int
+    """How long the edge may go on sending to a gateway that leaves; 0 where it hears at once."""
+    region: str
+    """Region of the cloud the cluster is in; empty on a private site."""
+    vpc_id: str
+    """Network of that cloud; empty with it."""
+    firm_gpus: int
+    """GPUs the site can be counted on for: those of on-demand nodes, every pool at its minimum."""
     node_grace_seconds: int
     """How long the control plane waits for a silent node before it counts as lost."""
     machine_namespace: str
@@ -116,6 +132,10 @@ class PlatformOutputs(Outputs):
     priority_class: str
     gpu_resource: str
     """Extended resource a pod requests one GPU with."""
+    gpu_quota: int
+    """GPUs the namespace may request in all."""
+    monitoring_namespace: str
+    """Namespace that reads the metrics of the site's pods."""
     environment: str
     """Environment the namespace is labelled with: what a drill compares with the one it was told."""
     lease_account: str
@@ -141,6 +161,12 @@ class ServingOutputs(Outputs):
     """Every version an answer of this site may name: the served one, and during a rollout the one before it."""
     gateway_policy: str
     """NetworkPolicy that lets traffic in to the gateways."""
+    gpus_per_pod: int
+    """GPUs one Triton pod requests; 0 where the CPU computes."""
+    requests_per_second_per_pod: float
+    """What one Triton pod carries within the promised latency, as measured or assumed by the site's settings."""
+    requests_per_second_per_gateway: float
+    """The same of one gateway pod."""
     concurrency_limit: int
     """Requests one gateway pod has in flight at most; it sheds what comes on top."""
     golden_interval_seconds: int
@@ -206,6 +232,12 @@ class TrafficOutputs(Outputs):
     checker_cidrs: list[str]
     """Networks the DNS service's health checkers ask from."""
     objectives: Objectives
+    peak_requests_per_second: float
+    """Load the sites are declared to carry when any one of them is lost; 0 where none is promised."""
+    bake_seconds: int
+    """How long a changed site is watched before the next one may change."""
+    burn_rate_limit: float
+    """Largest share of failed requests meanwhile, as a multiple of what the availability objective allows."""
     sites: dict[str, SiteEndpoint]
 
     @classmethod

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final
 
 from stacks.contract import StackName
 from stacks.embedded import Embedded
 from stacks.pulumi_cli import PulumiCli
-from stacks.rollout import Rollout
+from stacks.rollout import Gates, Rollout
 from stacks.runs import Engine, EngineError, Progress, StackFailed
 from stacks.workspace import LAB, Workspace
 
@@ -40,8 +41,18 @@ def _nothing(_: Layer) -> None:
     """Do nothing about a layer."""
 
 
-def choose(env: str, engine: str | None = None, workspace: Workspace | None = None) -> Engine:
-    """The engine for an environment: the CLI where there is one, else, in the lab only, the embedded one."""
+def choose(
+    env: str,
+    engine: str | None = None,
+    workspace: Workspace | None = None,
+    *,
+    plans: Path | None = None,
+    refresh: bool = False,
+) -> Engine:
+    """The engine for an environment: the CLI where there is one, else, in the lab only, the embedded one.
+
+    Plans and a refresh are the CLI's.
+    """
     workspace = workspace or Workspace.of(env)
     installed = shutil.which("pulumi") is not None
     if engine not in {None, "cli", "embedded"}:
@@ -52,12 +63,16 @@ def choose(env: str, engine: str | None = None, workspace: Workspace | None = No
             f" the embedded engine is for {LAB!r} only: leave out --engine embedded"
         )
     if engine == "embedded" or (engine is None and env == LAB and not installed):
+        if plans is not None or refresh:
+            raise EngineError(
+                "--plans and --refresh need the Pulumi CLI; the embedded engine has neither: leave them out"
+            )
         return Embedded(workspace)
     if not installed:
         raise EngineError(
             f"environment {env!r} needs the Pulumi CLI and there is no pulumi on PATH; install it: https://www.pulumi.com/docs/install/"
         )
-    return PulumiCli(workspace)
+    return PulumiCli(workspace, plans=plans, refresh=refresh)
 
 
 def in_layers(
@@ -104,10 +119,11 @@ def up(
     progress: Progress,
     layers: Sequence[Layer] | None = None,
     *,
+    gates: Gates | None = None,
     after: OnLayer = _nothing,
 ) -> dict[str, dict[str, int]]:
     """Bring the environment's stacks up in order; the steps taken, by stack and operation."""
-    rollout = Rollout(workspace, engine, progress)
+    rollout = Rollout(workspace, engine, progress, gates)
     return in_layers(engine, workspace.order() if layers is None else layers, rollout.up, after=after)
 
 

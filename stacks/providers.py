@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pulumi
 import pulumi_aws as aws
 
@@ -9,16 +11,34 @@ from infra.settings import AwsSettings
 from stacks.contract import StackName
 
 
-def cloud(stack: StackName, settings: AwsSettings) -> aws.Provider:
-    """AWS, or what answers at the endpoints the settings name; everything is tagged with the stack."""
+def cloud(
+    stack: StackName,
+    settings: AwsSettings,
+    after: pulumi.Output[None] | None = None,
+    region: str = "",
+    endpoints: Mapping[str, str] | None = None,
+    role: str = "",
+) -> aws.Provider:
+    """AWS, or what answers at the endpoints the settings name; everything is tagged with the stack.
+
+    It speaks to the settings' region and endpoints, or to `region` and `endpoints` for what is not there, as `role` for
+    what another account holds.
+
+    A check that needs other stacks' outputs goes `after`: until it has passed there is no provider, and so no resource.
+    """
     # An endpoint of our own has no AWS account behind it to ask for identity or metadata.
-    own = bool(settings.aws_endpoints)
+    named = settings.aws_endpoints if endpoints is None else endpoints
+    own = bool(named)
+    other = bool(region) and region != settings.region
+    chosen = region or settings.region
+    name = f"aws-{region}" if other else "aws"
     return aws.Provider(
-        "aws",
-        region=settings.region,
-        endpoints=[aws.ProviderEndpointArgs(**settings.aws_endpoints)] if own else None,
+        f"{name}-other-account" if role else name,
+        region=chosen if after is None else after.apply(lambda _: chosen),
+        endpoints=[aws.ProviderEndpointArgs(**named)] if own else None,
         access_key=pulumi.Output.secret(settings.access_key) if settings.access_key else None,
         secret_key=pulumi.Output.secret(settings.secret_key) if settings.secret_key else None,
+        assume_roles=[aws.ProviderAssumeRoleArgs(role_arn=role, session_name="tandem")] if role else None,
         s3_use_path_style=own,
         skip_credentials_validation=own,
         skip_metadata_api_check=own,

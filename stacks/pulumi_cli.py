@@ -18,8 +18,11 @@ class PulumiCli:
 
     name = "cli"
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, plans: Path | None = None, refresh: bool = False) -> None:
+        """Previews are saved as plans below `plans`; with `refresh` they first ask the cloud how things are."""
         self._workspace = workspace
+        self._plans = plans
+        self._refresh = refresh
         self._processes = Processes()
         self._backend = workspace.home / workspace.env / "pulumi"
 
@@ -99,9 +102,14 @@ class PulumiCli:
     def preview(self, stack: StackName, progress: Progress) -> dict[str, Any]:
         """See Engine."""
         environment = self._environment(reach=True)
+        asked = ["--refresh"] if self._refresh else []
+        if self._plans is not None:
+            self._plans.mkdir(parents=True, exist_ok=True)
+            asked += ["--save-plan", str(self._plans.absolute() / f"{stack}.json")]
         command = [
             "pulumi",
             "preview",
+            *asked,
             "--json",
             "--non-interactive",
             "--stack",

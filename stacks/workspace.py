@@ -21,6 +21,7 @@ import yaml
 from stacks.contract import PROJECT, SITE_LAYERS, TRAFFIC_LAYER, StackName
 
 LAB: Final = "lab"
+PROD: Final = "prod"
 ROOT: Final = Path(__file__).resolve().parents[1]
 _ENCRYPTION: Final = ("secretsprovider", "encryptionsalt", "encryptedkey")
 """Top-level keys of a settings file that say how its `secure:` values are encrypted."""

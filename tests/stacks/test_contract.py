@@ -8,6 +8,8 @@ PLATFORM = {
     "site": "private",
     "namespace": "tandem",
     "priority_class": "serving",
+    "gpu_quota": 4,
+    "monitoring_namespace": "monitoring",
     "gpu_resource": "nvidia.com/gpu",
     "environment": "lab",
     "lease_account": "drill-lease",

@@ -17,6 +17,7 @@ from infra import settings
 from infra.checks import SettingError
 from stacks import references
 from stacks.contract import LAYERS, SITE_LAYERS, ContractError, Objectives, SiteEndpoint, StackName, TrafficOutputs
+from tests.infra import recording
 from tests.infra.recording import Graph, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def configuration(stack: str) -> dict[str, Any]:
 def below(name: StackName) -> list[str]:
     """Stacks whose outputs this one may read."""
     if name.layer == "traffic":
-        return [f"{layer}-{site}.{name.env}" for layer in ("storage", "pool") for site in SITES]
+        return [f"{layer}-{site}.{name.env}" for layer in ("storage", "pool", "serving") for site in SITES]
     return [str(name.sibling(layer)) for layer in SITE_LAYERS[: SITE_LAYERS.index(name.layer)]]
 
 
@@ -102,10 +103,10 @@ def test_both_kinds_of_site_pass_through_the_same_declarations(layer: str) -> No
             )
 
 
-def test_the_traffic_stack_builds_no_kubernetes_provider_and_reads_recorded_pools_and_stores_only() -> None:
+def test_the_traffic_stack_builds_no_kubernetes_provider_and_reads_what_is_recorded_only() -> None:
     graph = program("traffic.lab")
     assert not {kind for kind in graph.types() if "kubernetes" in kind}
-    assert graph.references() == {"pool-private", "pool-public", "storage-private", "storage-public"}
+    assert graph.references() == {f"{layer}-{site}" for layer in ("storage", "pool", "serving") for site in SITES}
 
 
 def test_a_sites_mark_counts_in_the_store_of_the_other_site() -> None:
@@ -130,7 +131,7 @@ def test_a_sites_mark_counts_in_the_store_of_the_other_site() -> None:
 def test_with_one_signal_store_its_own_site_is_drained_there_too() -> None:
     graph = program("traffic.lab", signal_stores=["public"])
     assert [graph.result["sites"][site]["drain_stores"] for site in SITES] == [["public"], ["public"]]
-    assert graph.references() == {"pool-private", "pool-public", "storage-public"}
+    assert "storage-private" not in graph.references()
 
 
 def test_without_a_shadow_name_there_is_no_second_name_and_no_check_of_it() -> None:
@@ -170,15 +171,15 @@ def test_gateways_look_for_the_mark_in_the_store_of_their_own_site() -> None:
 
 
 def test_marks_are_open_to_checkers_and_to_the_sites_gateways() -> None:
-    policy = json.loads(program("storage-private.lab").one("BucketPolicy")["policy"])
-    [opened] = policy["Statement"]
+    policy = json.loads(program("storage-private.lab").one("BucketPolicy", "private-signals-policy")["policy"])
+    [opened] = [statement for statement in policy["Statement"] if statement["Effect"] == "Allow"]
     assert opened["Resource"].endswith("/drain/*")
     assert opened["Condition"]["IpAddress"]["aws:SourceIp"] == ["127.10.64.0/18", "127.30.1.16/29", "127.30.1.24/29"]
 
 
 def test_the_namespace_names_its_environment_and_an_undo_has_rights_where_the_machines_are() -> None:
     graph = program("platform-private.lab")
-    assert graph.one("Namespace")["metadata"]["labels"]["tandem.io/environment"] == "lab"
+    assert graph.one("Namespace", "private-namespace")["metadata"]["labels"]["tandem.io/environment"] == "lab"
     assert graph.result["environment"] == "lab"
     assert graph.one("Role", "private-lease-machines")["metadata"]["namespace"] == "default"
     assert list(program("platform-public.lab").of("Role")) == ["public-lease"]
@@ -201,6 +202,33 @@ def test_a_site_with_settings_and_no_weight_stops_the_traffic_stack_before_any_r
         program("traffic.lab", sites={"private": 70})
 
 
+def test_what_the_sites_minus_any_one_do_not_carry_stops_the_traffic_stack_before_any_resource(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[recording.Monitor] = []
+
+    class Kept(recording.Monitor):
+        def __init__(self, mocks: Any) -> None:
+            super().__init__(mocks)
+            started.append(self)
+
+    program("traffic.lab", peak_requests_per_second="120")
+    monkeypatch.setattr(recording, "Monitor", Kept)
+    # The SDK says in what it was on the way, as an error of its own.
+    with pytest.raises(ValueError, match=r"without private, public gets 121/s and carries 120/s"):
+        program("traffic.lab", peak_requests_per_second="121")
+    [monitor] = started
+    assert [urn for urn, request in monitor.requests.items() if request.custom] == []
+
+
+def test_gpus_that_may_be_taken_away_carry_no_peak() -> None:
+    recorded = {StackName.parse(other).qualified: exported(other) for other in below(StackName.parse("traffic.lab"))}
+    name = StackName.parse("pool-public.lab").qualified
+    recorded[name] = {**recorded[name], "firm_gpus": 0}
+    with pytest.raises(ValueError, match=r"without private, public gets 50/s and carries 0/s .* for 0 firm GPUs"):
+        program("traffic.lab", recorded)
+
+
 def test_a_site_may_be_an_alias_of_its_load_balancer() -> None:
     graph = program("traffic.lab", alias_sites=["public"], objective_recovery_seconds=95)
     assert graph.one("Record", "traffic-public")["aliases"][0]["name"] == "public-edge.elb.example"
@@ -213,6 +241,51 @@ def test_a_site_may_be_an_alias_of_its_load_balancer() -> None:
 def test_an_alias_for_a_site_without_a_load_balancer_names_the_missing_output() -> None:
     with pytest.raises(ValueError, match=r"edge_dns_name of pool-private\.lab is empty"):
         program("traffic.lab", alias_sites=["private"], objective_recovery_seconds=95)
+
+
+def test_what_does_not_fit_the_site_stops_the_serving_stack_before_any_object() -> None:
+    name = StackName.parse("serving-public.lab")
+    recorded = {StackName.parse(other).qualified: dict(exported(other)) for other in below(name)}
+    pool = recorded["organization/tandem/pool-public.lab"]
+    recorded["organization/tandem/pool-public.lab"] = {**pool, "edge_deregistration_seconds": 30}
+    with pytest.raises(ValueError, match=r"gateway_pause_seconds is 5; the edge may send to a leaving pod for 30 s"):
+        program(str(name), recorded, gateway_pause_seconds=5)
+    graph = program(str(name), recorded)
+    spec = graph.one("Deployment", "gateway-deployment")["spec"]["template"]["spec"]
+    assert spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] == 30
+    assert spec["terminationGracePeriodSeconds"] == 41
+    with pytest.raises(ValueError, match="5 Triton pods x 1 GPUs are 5 GPUs"):
+        program(str(name), recorded, triton_replicas=5)
+
+
+def test_a_site_scales_on_its_queue_by_one_setting() -> None:
+    assert program("serving-private.lab").of("ScaledObject") == {}
+    graph = program("serving-private.lab", autoscaling_max_replicas=4)
+    assert graph.one("ScaledObject")["spec"]["maxReplicaCount"] == 4
+    assert list(graph.request("Deployment", "triton-deployment").ignoreChanges) == ["spec.replicas"]
+    assert graph.result["triton_replicas"] == 2, "what the site can be counted on for"
+
+
+def test_gateways_end_tls_with_a_certificate_of_the_cluster_or_of_somebody_else() -> None:
+    issued = program("serving-private.lab", tls_issuer="letsencrypt", tls_names=["recommend.tandem.example"])
+    kept = program("serving-private.lab", tls_secret="kept-elsewhere")
+    for graph, secret in ((issued, "gateway-tls"), (kept, "kept-elsewhere")):
+        volumes = graph.one("Deployment", "gateway-deployment")["spec"]["template"]["spec"]["volumes"]
+        assert {volume["name"]: volume.get("secret", {}).get("secretName") for volume in volumes}["tls"] == secret
+    assert issued.one("Certificate")["spec"]["issuerRef"]["name"] == "letsencrypt"
+    assert kept.of("Certificate") == {}
+
+
+def test_a_site_gets_the_charts_of_its_kind_that_nobody_else_keeps() -> None:
+    common = {"charts-cert-manager", "charts-keda", "charts-kube-prometheus-stack"}
+    assert set(program("platform-private.lab").of("Release")) == common
+    public = program("platform-public.lab")
+    assert set(public.of("Release")) == {*common, "charts-aws-load-balancer-controller"}
+    values = public.one("Release", "charts-aws-load-balancer-controller")["values"]
+    assert values["vpcId"] == exported("pool-public.lab")["vpc_id"]
+    graph = program("platform-private.lab", gpu_stack="operator", device_plugin_image="", charts_elsewhere=["keda"])
+    assert set(graph.of("Release")) == {*common, "charts-gpu-operator"} - {"charts-keda"}
+    assert graph.one("Release", "charts-gpu-operator")["values"]["driver"] == {"enabled": True}
 
 
 def test_a_serving_stack_of_the_wrong_kind_names_the_missing_output() -> None:
@@ -245,3 +318,35 @@ def test_sites_are_known_by_their_settings_files(tmp_path: Path) -> None:
     for stack in ("serving-private.lab", "serving-edge.lab", "serving-public.prod", "pool-other.lab"):
         (tmp_path / f"Pulumi.{stack}.yaml").touch()
     assert references.sites_with_settings("lab", tmp_path) == {"private", "edge"}
+
+
+def test_a_site_judged_by_its_own_word_costs_what_its_alarm_takes() -> None:
+    heard = {
+        "site_checks": [{"site": "private", "via": "alarm", "treat_missing_data": "breaching"}],
+        "signal_stores": ["public"],
+    }
+    graph = program("traffic.lab", **heard, objective_recovery_seconds=308)
+    assert graph.one("MetricAlarm", "heard-private")["dimensions"] == {"Environment": "lab", "Site": "private"}
+    check = graph.one("HealthCheck", "traffic-private")
+    assert check["cloudwatchAlarmName"] == "heard-private-1234567"
+    assert graph.result["sites"]["private"]["golden_check_id"] == "traffic-private-id", "one key, whoever says golden"
+    with pytest.raises(SettingError, match=r"300 until the alarm of a silent site .* promise at least 308"):
+        program("traffic.lab", **heard, objective_recovery_seconds=307)
+
+
+def test_alarms_of_the_dns_service_are_in_its_region_and_reach_a_topic_there() -> None:
+    graph = program("traffic.lab", region="eu-central-1", alarm_emails=["a@example.com"])
+    regions = {name: state["region"] for name, state in graph.of("aws").items()}
+    assert regions == {"aws": "eu-central-1", "aws-us-east-1": "us-east-1"}
+    for kind, name in (
+        ("MetricAlarm", "watch-public-ill"),
+        ("Topic", "alarms-us-east-1"),
+        ("LogGroup", "queries-group"),
+    ):
+        assert "::aws-us-east-1::" in graph.request(kind, name).provider, kind
+    assert "::aws::" in graph.request("Zone", "traffic-zone").provider
+
+
+def test_without_days_to_keep_them_queries_are_not_logged() -> None:
+    assert program("traffic.lab").of("LogGroup")
+    assert not program("traffic.lab", query_log_days=0).of("LogGroup")

@@ -16,6 +16,7 @@ from stacks import engine as engines
 from stacks.contract import ServingOutputs, StackName
 from stacks.rollout import ACCEPTED_KEY, DIGEST_KEY, between
 from stacks.workspace import Workspace
+from tests.declared import filled
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 PRIVATE, PUBLIC = StackName.parse("serving-private.lab"), StackName.parse("serving-public.lab")
@@ -98,7 +99,7 @@ def recorded(engine: Recorder, stack: StackName) -> ServingOutputs | None:
     known = engine.recorded.get(str(stack))
     if known is None:
         return None
-    return ServingOutputs(
+    return filled(ServingOutputs,
         site=stack.site or "", namespace="tandem", triton_deployment="triton", triton_replicas=2,
         gateway_deployment="gateway", gateway_replicas=2, model_name="recommender", gateway_policy="gateway",
         concurrency_limit=8, golden_interval_seconds=2, hold_down_seconds=10, **known,

@@ -1,0 +1,69 @@
+"""A preview for machines: per stack what `pulumi preview --json` prints, as far as programs alone can tell."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from stacks.preview.difference import Change, Op, StackDifference
+from stacks.preview.masking import Mask
+from stacks.preview.replacement import Effect
+from stacks.preview.report import HEAD, Report
+
+_OPS: Final = {Op.MAY_REPLACE: "update"}
+"""What the provider decides is an update to Pulumi until it has decided; `mayReplace` stands beside it."""
+_KINDS: Final = {Effect.UPDATE: "update", Effect.MAY_REPLACE: "update", Effect.REPLACE: "update-replace"}
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Everything, secrets masked."""
+    return {
+        "kind": HEAD,
+        "environment": report.env,
+        "against": report.against or None,
+        "stacks": {each.stack: _stack(each, report.mask) for each in report.stacks},
+        "undecided": report.undecided,
+        "violations": [report.mask.value(vars(each)) for each in report.violations],
+    }
+
+
+def _stack(stack: StackDifference, mask: Mask) -> dict[str, Any]:
+    summary: dict[str, int] = {}
+    for change in stack.changes:
+        op = _OPS.get(change.op, change.op.value)
+        summary[op] = summary.get(op, 0) + 1
+    return {
+        "steps": [_step(change, mask) for change in stack.changes],
+        "changeSummary": summary,
+        "diagnostics": [{"severity": "error", "message": mask.text(error)} for error in stack.errors],
+    }
+
+
+def _step(change: Change, mask: Mask) -> dict[str, Any]:
+    resource = change.resource
+    step: dict[str, Any] = {
+        "op": _OPS.get(change.op, change.op.value),
+        "urn": resource.urn,
+        "provider": resource.provider,
+    }
+    for side, state in (("oldState", change.old), ("newState", change.new)):
+        if state is not None:
+            step[side] = {
+                "urn": state.urn,
+                "type": state.type,
+                "custom": state.custom,
+                "protect": state.protect,
+                "parent": state.parent,
+                "inputs": mask.inputs(state.inputs, state.secrets),
+            }
+    if change.properties:
+        step["diffReasons"] = [each.path for each in change.properties]
+        step["detailedDiff"] = {
+            each.path: {"kind": _KINDS[each.verdict.effect], "inputDiff": True, "rule": each.verdict.rule}
+            for each in change.properties
+        }
+    replacing = [each.path for each in change.properties if each.verdict.effect is Effect.REPLACE]
+    if replacing:
+        step["replaceReasons"] = replacing
+    if change.op is Op.MAY_REPLACE:
+        step["mayReplace"] = [each.path for each in change.properties if each.verdict.effect is Effect.MAY_REPLACE]
+    return step
