@@ -6,15 +6,16 @@ INSTALLED := $(VENV)/.installed
 DATA ?= generated
 ARGS ?=
 
-.PHONY: help rehearse test test-unit check drills-table drills-kill clean
+.PHONY: help rehearse test test-unit check drills-table drills-kill up-kill clean
 
 help:
 	@echo "make rehearse      two sites on this machine; empty one, lose it, cut it off, lose a machine (DATA=folder of a MovieLens data set)"
 	@echo "make test          every test; ARGS='-k name' narrows them"
 	@echo "make test-unit     the tests that start no server"
-	@echo "make check         formatting, lint and types"
+	@echo "make check         formatting, lint, types, and the rules over everything declared"
 	@echo "make drills-table  each drill on a healthy lab, without its defence, and with its own parts failing; about an hour"
 	@echo "make drills-kill   20 drills whose host dies or is cut off at a random moment; about 40 minutes"
+	@echo "make up-kill       20 times \`tandem up\` dies at a random moment; about half an hour"
 	@echo "make clean         stop the lab and remove what was made here"
 
 $(INSTALLED): pyproject.toml requirements.lock
@@ -22,7 +23,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment can be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); the first time this takes some minutes, most of them for torch"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[programs,serving,train,drills,lab,dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint requirements.lock nvidia-pytriton
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint requirements.lock nvidia-pytriton pulumi-policy
 	@touch $@
 
 rehearse: $(INSTALLED)
@@ -46,10 +47,14 @@ drills-table: $(INSTALLED)
 drills-kill: $(INSTALLED)
 	$(BIN)/python -m trials.kill $(ARGS)
 
+up-kill: $(INSTALLED)
+	$(BIN)/python -m trials.up_kill $(ARGS)
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/infra/test_policies_programs.py
 
 clean:
 	@if [ -x $(BIN)/tandem ]; then $(BIN)/tandem lab down; fi

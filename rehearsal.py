@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from rich.table import Table
 ENV: Final = "lab"
 DRILLS: Final = ("drain", "switchover:down", "switchover:blackhole", "node-loss")
 STEP_DEADLINE_SECONDS: Final = 420
-TRAIN_SECONDS: Final = 45
+TRAIN_SECONDS: Final = 30
 STOP_GRACE_SECONDS: Final = 60
 
 console = Console(stderr=True)
@@ -84,6 +84,36 @@ def tandem(*arguments: str, deadline_seconds: float = STEP_DEADLINE_SECONDS, cap
     return printed or ""
 
 
+@contextmanager
+def _beside(*arguments: str) -> Iterator[Callable[[], str]]:
+    """Run one `tandem` command while others run; what is given waits for its end and is its standard output."""
+    console.print(f"$ tandem {' '.join(arguments)} &", style="dim", highlight=False, soft_wrap=True)
+    log = _home() / "beside.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tandem", *arguments], stdout=subprocess.PIPE, stderr=said, text=True
+        )
+
+    def ended() -> str:
+        try:
+            printed, _ = process.communicate(timeout=STEP_DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise StepFailedError(
+                f"tandem {' '.join(arguments)}: not done after {STEP_DEADLINE_SECONDS} s", 1
+            ) from error
+        text = log.read_text(encoding="utf-8")
+        if process.returncode != 0:
+            raise StepFailedError(f"tandem {' '.join(arguments)}: {text[-2000:]}", process.returncode)
+        console.print(text.rstrip(), style="dim", highlight=False, markup=False)
+        return printed
+
+    try:
+        yield ended
+    finally:
+        _stop(process)
+
+
 def _stop(process: subprocess.Popen[str]) -> None:
     """End a command that has not ended: politely, then for certain."""
     if process.poll() is not None:
@@ -105,15 +135,18 @@ def rehearse(
     ] = None,
     train_seconds: Annotated[int, typer.Option(help="Time the training may take.", min=5, max=60)] = TRAIN_SECONDS,
     rate: Annotated[float, typer.Option(help="Requests per second of all virtual users together.")] = 50.0,
+    topology: Annotated[
+        Path | None, typer.Option(help="JSON file with other sites; their settings have to be there.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up at the end.")] = False,
 ) -> None:
-    """Two sites on this machine, a trained model behind Triton on both; one is emptied, lost, cut off, half lost."""
+    """Sites on this machine, a trained model behind Triton on each; one is emptied, lost, cut off, half lost."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     walk = Walk()
     started = time.time()
     code = 0
     try:
-        _walk(walk, data, drill or list(DRILLS), train_seconds, rate)
+        _walk(walk, data, drill or list(DRILLS), train_seconds, rate, topology)
     except StepFailedError as error:
         console.print(f"[bold red]the rehearsal failed[/bold red]: {error}", highlight=False)
         code = error.exit_code
@@ -129,20 +162,23 @@ def rehearse(
     raise typer.Exit(code)
 
 
-def _walk(walk: Walk, data: str, drills: list[str], train_seconds: int, rate: float) -> None:
-    with walk.step("bring the lab up: two sites, stores, DNS, prober"):
+def _walk(
+    walk: Walk, data: str, drills: list[str], train_seconds: int, rate: float, topology: Path | None = None
+) -> None:
+    with walk.step("bring the lab up: sites, stores, DNS, prober"):
         tandem("lab", "down")
-        tandem("lab", "up")
-    with walk.step("declare the stores"):
-        tandem("up", "--env", ENV, "--layer", "storage")
-    with walk.step("train the recommender, package it as a version"):
-        arguments = ["--data", data, "--out", str(_home() / "models"), "--seconds", str(train_seconds)]
-        report = json.loads(tandem("model", "train", *arguments, "--json", capture=True))
-        console.print(quality(report))
-    with walk.step("publish the version to both stores, select it"):
+        tandem("lab", "up", *([] if topology is None else ["--topology", str(topology)]))
+    training = ["--data", data, "--out", str(_home() / "models"), "--seconds", str(train_seconds)]
+    with _beside("model", "train", *training, "--json") as trained:
+        with walk.step("declare stores, pools and platforms; the recommender trains meanwhile"):
+            tandem("up", "--env", ENV, "--layer", "storage", "--layer", "pool", "--layer", "platform")
+        with walk.step("train the recommender to its end, package it as a version"):
+            report = json.loads(trained())
+            console.print(quality(report))
+    with walk.step("publish the version to every store, select it"):
         tandem("model", "publish", report["package"], "--env", ENV)
         tandem("model", "promote", report["digest"], "--env", ENV, "--all-sites")
-    with walk.step("declare everything else: pools, platforms, serving, traffic"):
+    with walk.step("declare serving and traffic"):
         tandem("up", "--env", ENV)
     failed: StepFailedError | None = None
     for each in drills:

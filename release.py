@@ -18,22 +18,28 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from infra import residency
+from infra.residency import DataClass
 from serving import ServingError
-from serving.manifest import check_digest
+from serving.manifest import Manifest, check_digest, verify
+from serving.repository import BACKEND_FILE, CATALOGUE_FILE, CONFIGS, GOLDEN_FILE, MODEL_FILE
 from serving.store import Store, check_version, versions
 from serving.store import publish as publish_package
 from stacks import engine as engines
 from stacks.contract import PROJECT, ServingOutputs, StackName, StorageOutputs
 from stacks.rollout import ACCEPTED_KEY, DIGEST_KEY
-from stacks.workspace import LAB, Workspace, WorkspaceError, replace_file
+from stacks.workspace import LAB, PROD, Workspace, WorkspaceError, replace_file
 
 app = typer.Typer(no_args_is_help=True, help="Versions of an environment.")
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
-PROD: Final = "prod"
-
 Env = Annotated[str, typer.Option(help="Environment: lab, prod, or another one with settings.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+CLASSES: Final = {
+    **dict.fromkeys((MODEL_FILE, BACKEND_FILE, GOLDEN_FILE, *CONFIGS), DataClass.MODELS),
+    CATALOGUE_FILE: DataClass.ITEMS,
+}
+"""What each file of a package is; any other counts as what names a person, until somebody says here what it is."""
 
 
 class ReleaseError(Exception):
@@ -57,6 +63,16 @@ def stores(env: str, workspace: Workspace) -> dict[str, Store]:
         os.environ.setdefault("AWS_ACCESS_KEY_ID", "none")
         os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "none")
     return sites
+
+
+def check_residency(manifest: Manifest, workspace: Workspace) -> None:
+    """A package goes to every site: nothing in it is bound to one. Raises ResidencyError naming the file."""
+    stacks = [stack for layer in workspace.order(layers=["storage"]) for stack in layer]
+    told = (workspace.settings(stack).get(f"{PROJECT}:{residency.SETTING}") for stack in stacks)
+    allowed = all(each in (True, "true") for each in told)
+    for name in sorted(manifest.files):
+        held = CLASSES.get(name, DataClass.RAW_EVENTS)
+        residency.check_may_leave([held], f"file {name} of {manifest.digest}", raw_events_may_leave=allowed)
 
 
 def accepted(digest: str, selected_before: str, recorded: ServingOutputs | None) -> list[str]:
@@ -120,13 +136,7 @@ def edited(text: str, values: Mapping[str, Any], name: str) -> str:
 
 def selected(workspace: Workspace, site: str) -> str:
     """The version a site's settings select; empty where none is."""
-    stack = StackName("serving", site, workspace.env)
-    digest = ""
-    for folder in (workspace.tracked, workspace.overrides):
-        path = folder / f"Pulumi.{stack}.yaml"
-        if path.exists():
-            digest = str((_read(path).get("config") or {}).get(DIGEST_KEY) or digest)
-    return digest
+    return str(workspace.settings(StackName("serving", site, workspace.env)).get(DIGEST_KEY) or "")
 
 
 @app.command()
@@ -137,7 +147,9 @@ def publish(
 ) -> None:
     """Upload a version to every site's store and read it back; exit 1 unless all of them hold it."""
     try:
-        publication = publish_package(package, list(stores(env, Workspace.of(env)).values()))
+        workspace = Workspace.of(env)
+        check_residency(verify(package), workspace)
+        publication = publish_package(package, list(stores(env, workspace).values()))
     except (ServingError, ReleaseError, WorkspaceError, engines.EngineError, ValueError) as error:
         raise _fail(error) from error
     if as_json:
@@ -180,7 +192,7 @@ def promote(
         # In every store or not selectable: a site that fails over must not find that its own store lacks the version.
         recorded = served(env, workspace)
         for each in sorted(known):
-            check_version(known[each], _model(workspace, each), digest)
+            check_residency(check_version(known[each], _model(workspace, each), digest), workspace)
         for each in sorted(known) if site is None else [site]:
             console.print(
                 f"{each:<12} selects {digest} ({promote_site(workspace, each, digest, recorded.get(each)).name})"
@@ -229,8 +241,8 @@ def status(env: Env = LAB, as_json: Json = False) -> None:
 
 def _model(workspace: Workspace, site: str) -> str:
     """The model's name in a site's store, as its serving stack's settings have it."""
-    path = workspace.tracked / f"Pulumi.{StackName('serving', site, workspace.env)}.yaml"
-    return str((_read(path).get("config") or {}).get(f"{PROJECT}:model_name", "recommender"))
+    settings = workspace.settings(StackName("serving", site, workspace.env))
+    return str(settings.get(f"{PROJECT}:model_name", "recommender"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import typer
 
 import drills.cli
 import drills.site_cli
+import gates
 import lab.cli
 import rehearsal
 import release
@@ -16,6 +17,7 @@ import stacks.lock_cli
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"obj": gates.of},
     help="One recommender, two clouds, and drills that prove that losing either one is survivable.",
 )
 app.registered_commands += stacks.cli.app.registered_commands

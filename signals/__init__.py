@@ -5,6 +5,7 @@ Objects of a signal bucket:
     drain/<site>, drain/<site>.shadow   a mark that keeps users away from a site
     locks/environment                   who works on the environment at this moment
     snapshots/outputs.json              outputs of all stacks, signed
+    state/<stack>.json                  the state of a stack, signed, its secrets encrypted by its engine
     drills/arming/<id>                  a drill's token: who armed it, until when, and who agreed
 
 Errors of this room:
@@ -14,7 +15,7 @@ Errors of this room:
     ├── NoBucketError           a store that answers and has no such bucket: not made yet, or gone
     ├── ChangedError            an object that is no longer what its writer believed
     ├── LockedError             somebody else works on the environment
-    └── SnapshotError           a snapshot that cannot be read or must not be believed
+    └── SnapshotError           a signed document that cannot be read or must not be believed
 """
 
 
@@ -39,4 +40,4 @@ class LockedError(SignalError):
 
 
 class SnapshotError(SignalError):
-    """A snapshot that cannot be read or must not be believed."""
+    """A signed document that cannot be read or must not be believed."""

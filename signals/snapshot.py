@@ -1,14 +1,11 @@
 """Signed snapshots of all stack outputs: what a drain or a drill goes by when the state backend is away.
 
-A snapshot is one canonical JSON document (sorted keys, no spaces, UTF-8, a newline at its end); its signature covers
-every byte of `snapshot`, and bytes that are not the canonical ones are refused.
+A snapshot is a document of `signals/seal.py`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,11 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
-
-from signals import SignalError, SnapshotError, keys
+from signals import SignalError, SnapshotError, seal
 from signals.store import SignalStore
 
+KIND: Final = "snapshot"
 KEY: Final = "snapshots/outputs.json"
 FORMAT: Final = 1
 GIT_SECONDS: Final = 10
@@ -49,49 +45,23 @@ class Snapshot:
 
 def outputs_digest(outputs: Mapping[str, Mapping[str, Any]]) -> str:
     """sha256:<hex> of the canonical JSON of outputs."""
-    return f"sha256:{hashlib.sha256(_canonical(outputs)).hexdigest()}"
+    return f"sha256:{hashlib.sha256(seal.canonical(outputs)).hexdigest()}"
 
 
 def sign(snapshot: Snapshot, home: Path) -> bytes:
     """The signed document. Raises SnapshotError when there is no key to sign with."""
-    key = keys.signing(home, snapshot.env)
-    content = {"format": FORMAT, **vars(snapshot)}
-    signature = base64.b64encode(key.sign(_canonical(content))).decode()
-    return _canonical({"key": keys.name_of(key.public_key()), "signature": signature, "snapshot": content})
+    return seal.sign(KIND, {"format": FORMAT, **vars(snapshot)}, snapshot.env, home)
 
 
 def verify(document: bytes, env: str, home: Path, *, where: str = "the snapshot") -> Snapshot:
     """The snapshot, if somebody trusted signed exactly these bytes for this environment. Raises SnapshotError."""
-    try:
-        signed = json.loads(document)
-        content, name = signed["snapshot"], signed["key"]
-        signature = base64.b64decode(signed["signature"], validate=True)
-        outputs = content["outputs"]
-    except (ValueError, KeyError, TypeError) as error:
+    source = f"`tandem up` writes one to {local(home, env)} and to every signal bucket as {KEY}"
+    content = seal.verify(KIND, document, env, home, where=where, source=source)
+    outputs = content.get("outputs")
+    if content.get("format") != FORMAT or not isinstance(outputs, dict) or content["digest"] != outputs_digest(outputs):
         raise SnapshotError(
-            f"{where} is no signed snapshot ({type(error).__name__}: {error}); `tandem up` writes one to"
-            f" {local(home, env)} and to every signal bucket as {KEY}: take it from there"
-        ) from error
-    trusted = keys.trusted(home, env)
-    if name not in trusted:
-        raise SnapshotError(
-            f"{where} is signed with key {name}, which is not trusted here: trusted are {', '.join(trusted) or 'none'};"
-            f" put the signer's public key into {keys.folder(home, env)} as <name>.pub, or name it in {keys.VERIFYING}"
+            f"{where} has format {content.get('format')!r}; this version reads {FORMAT}: take a new one"
         )
-    try:
-        trusted[name].verify(signature, _canonical(content))
-    except InvalidSignature:
-        raise SnapshotError(
-            f"{where}: the signature of key {name} does not fit its content: it was changed after it was signed;"
-            " take another copy"
-        ) from None
-    # Base64 has bits that nothing reads: two texts may be one signature.
-    if _canonical({**signed, "signature": base64.b64encode(signature).decode()}) != document:
-        raise SnapshotError(f"{where}: bytes were added around what was signed; take another copy")
-    if content["env"] != env:
-        raise SnapshotError(f"{where} is of environment {content['env']!r}, not of {env!r}; take that one's")
-    if content["format"] != FORMAT or content["digest"] != outputs_digest(outputs):
-        raise SnapshotError(f"{where} has format {content['format']!r}; this version reads {FORMAT}: take a new one")
     return Snapshot(env, content["taken"], content["revision"], content["digest"], outputs)
 
 
@@ -137,7 +107,3 @@ def revision(root: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown"
-
-
-def _canonical(value: Any) -> bytes:
-    return (json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode()

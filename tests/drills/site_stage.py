@@ -17,6 +17,7 @@ from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 from signals import marks
 from stacks.contract import Deployment, PlatformOutputs, PoolOutputs, ServingOutputs
+from tests.declared import filled
 from tests.signals import bench
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -253,21 +254,21 @@ def _pool(site: str) -> PoolOutputs:
         "contexts": [{"name": site, "context": {"cluster": site, "user": site}}],
         "current-context": site,
     }
-    return PoolOutputs(
+    return filled(PoolOutputs,
         site=site, kind="private", cluster_name=site, kubeconfig=json.dumps(kubeconfig), edge_address=HOSTS[site],
         edge_dns_name="", edge_zone_id="", edge_target_group_arn="", node_grace_seconds=20, machine_namespace="",
     )  # fmt: skip
 
 
 def _platform(site: str) -> PlatformOutputs:
-    return PlatformOutputs(
+    return filled(PlatformOutputs,
         site=site, namespace="tandem", priority_class="serving", gpu_resource="nvidia.com/gpu", environment="lab",
         lease_account="undo", lease_image="",
     )  # fmt: skip
 
 
 def _serving(site: str) -> ServingOutputs:
-    return ServingOutputs(
+    return filled(ServingOutputs,
         site=site, namespace="tandem", triton_deployment="triton", triton_replicas=1, gateway_deployment="gateway",
         gateway_replicas=1, model_name="recommender", model_digest=DIGEST, accepted_digests=[DIGEST],
         gateway_policy="gateway", concurrency_limit=8, golden_interval_seconds=2, hold_down_seconds=1,

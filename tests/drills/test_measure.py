@@ -9,6 +9,7 @@ from drills.latency import Histogram
 from drills.load import Outcome, Sample
 from drills.measure import latency_ms, recovery_bound_seconds, recovery_seconds, summary
 from stacks.contract import Objectives, SiteEndpoint, TrafficOutputs
+from tests.declared import filled
 
 PROMISED = Objectives(recovery_seconds=40, availability_percent=99.9, p99_ms=250, wrong_answers=0)
 
@@ -21,7 +22,8 @@ def sample(
 
 
 def traffic(**changed: object) -> TrafficOutputs:
-    endpoint = SiteEndpoint(
+    endpoint = filled(
+        SiteEndpoint,
         name="private",
         address="127.10.0.10",
         port=8080,
@@ -49,9 +51,11 @@ def traffic(**changed: object) -> TrafficOutputs:
         "request_timeout_seconds": 2.0,
         "checker_cidrs": [],
         "objectives": PROMISED,
+        "bake_seconds": 0,
+        "burn_rate_limit": 2.0,
         "sites": {"private": endpoint},
     }
-    return TrafficOutputs(**{**declared, **changed})  # type: ignore[arg-type]  # values as a stack exports them
+    return filled(TrafficOutputs, **{**declared, **changed})
 
 
 def test_the_bound_is_detection_plus_a_cached_answer_plus_a_last_request_and_a_second() -> None:

@@ -26,6 +26,7 @@ from stacks.contract import (
     StorageOutputs,
     TrafficOutputs,
 )
+from tests.declared import filled
 
 DIGEST = f"sha256:{'a' * 64}"
 SITES = ("private", "public")
@@ -34,7 +35,8 @@ SITES = ("private", "public")
 def a_deployment(**traffic: Any) -> Deployment:
     """Two sites whose arithmetic adds up to two seconds: nothing here waits for a real prober."""
     endpoints = {
-        site: SiteEndpoint(
+        site: filled(
+            SiteEndpoint,
             name=site,
             address="127.0.0.1",
             port=1,
@@ -64,13 +66,16 @@ def a_deployment(**traffic: Any) -> Deployment:
         "request_timeout_seconds": 0.2,
         "checker_cidrs": ["127.30.1.16/29", "127.30.1.24/29"],
         "objectives": Objectives(recovery_seconds=1.2, availability_percent=99.0, p99_ms=500.0, wrong_answers=0),
+        "bake_seconds": 0,
+        "burn_rate_limit": 2.0,
         "sites": endpoints,
         **traffic,
     }
     return Deployment(
         "lab",
         {
-            site: StorageOutputs(
+            site: filled(
+                StorageOutputs,
                 site=site,
                 region="us-east-1",
                 endpoint="http://127.84.0.8:1",
@@ -81,7 +86,8 @@ def a_deployment(**traffic: Any) -> Deployment:
             for site in SITES
         },
         {
-            site: PoolOutputs(
+            site: filled(
+                PoolOutputs,
                 site=site,
                 kind=site,
                 cluster_name=site,
@@ -96,7 +102,8 @@ def a_deployment(**traffic: Any) -> Deployment:
             for site in SITES
         },
         {
-            site: PlatformOutputs(
+            site: filled(
+                PlatformOutputs,
                 site=site,
                 namespace="tandem",
                 priority_class="serving",
@@ -108,7 +115,8 @@ def a_deployment(**traffic: Any) -> Deployment:
             for site in SITES
         },
         {
-            site: ServingOutputs(
+            site: filled(
+                ServingOutputs,
                 site=site,
                 namespace="tandem",
                 triton_deployment="triton",
@@ -125,7 +133,7 @@ def a_deployment(**traffic: Any) -> Deployment:
             )
             for site in SITES
         },
-        TrafficOutputs(**given),
+        filled(TrafficOutputs, **given),
     )
 
 

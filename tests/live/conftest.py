@@ -54,9 +54,15 @@ def environment(home: Path) -> dict[str, str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The line lives until the last test that needs it, and there is one lab at a time: its tests come last.
 
-    Of these those under load come after the others: they change which version is served.
+    Of these, those come after the others that change which version is served, and last those that take it down.
     """
-    items.sort(key=lambda item: ("line" in getattr(item, "fixturenames", ()), "under_load" in item.nodeid))
+    changing = ("under_load", "up_killed")
+    items.sort(
+        key=lambda item: (
+            "line" in getattr(item, "fixturenames", ()),
+            *(each in item.nodeid for each in reversed(changing)),
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +95,6 @@ def programs(tmp_path: Path) -> Path:
     root.mkdir()
     for room in ROOMS:
         shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Pulumi.yaml", "tandem.py", "release.py", "rehearsal.py"):
+    for name in ("Pulumi.yaml", "tandem.py", "gates.py", "release.py", "rehearsal.py"):
         shutil.copy(ROOT / name, root / name)
     return root

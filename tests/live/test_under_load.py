@@ -19,8 +19,11 @@ from drills.choice import steady
 from drills.drill import failed, until, until_held
 from drills.expectation import PATH, gather
 from drills.probes import DnsNames
-from stacks.contract import Deployment
+from stacks.contract import Deployment, StackName
+from stacks.workspace import Workspace
 from tests.live.conftest import ROOT, Line, environment
+from trials import line as trials_line
+from trials.up_kill import override
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -181,3 +184,28 @@ async def test_a_rollout_under_load_fails_nobody_and_never_turns_health_red(line
     after = deployment_of(line)
     assert after.serving["private"].model_digest == new["digest"]
     assert after.serving["public"] == deployment.serving["public"], "the other site is untouched"
+
+
+async def test_a_weight_a_number_of_pods_and_a_bound_of_a_pool_change_in_place_and_fail_nobody(line: Line) -> None:
+    deployment = deployment_of(line)
+    await well(deployment)
+    driven = trials_line.Line(line.home, print)
+    pools = Workspace.of("lab").settings(StackName.parse("pool-private.lab"))["tandem:gpu_pools"]
+    changes: dict[str, dict[str, Any]] = {
+        "traffic": {"sites": {"private": 60, "public": 40}},
+        "serving-private": {"gateway_replicas": deployment.serving["private"].gateway_replicas + 1},
+        "pool-private": {"gpu_pools": [{**pool, "max": pool["max"] + 1} for pool in pools]},
+    }
+    async with users(deployment, await gather(deployment), rate=20) as samples:
+        for stack, values in changes.items():
+            override(driven, stack, values)
+            done = await asyncio.to_thread(line.tandem, "up", "--env", "lab", "--json")
+            counts = json.loads(done.stdout)
+            changed = {name: ops for name, ops in counts.items() if set(ops) != {"same"}}
+            assert set(changed) == {f"{stack}.lab"}, changed
+            assert set(changed[f"{stack}.lab"]) == {"same", "update"}, "in place, nothing made or lost"
+    bad = measure.failures(samples)
+    assert bad == [], f"{len(bad)} of {len(samples)}, the first: {bad[0]}"
+    after = deployment_of(line)
+    assert after.traffic.sites["private"].weight == 60
+    assert after.serving["private"].gateway_replicas == deployment.serving["private"].gateway_replicas + 1

@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from signals.store import SignalStore
 from stacks.contract import Deployment, Objectives, SiteEndpoint, StorageOutputs, TrafficOutputs
+from tests.declared import filled
 
 HOST = "127.85.0.1"
 REGION = "us-east-1"
@@ -33,7 +34,8 @@ class Stores:
     def outputs(self, *cut: str) -> dict[str, StorageOutputs]:
         nothing = absent_endpoint()
         return {
-            site: StorageOutputs(
+            site: filled(
+                StorageOutputs,
                 site=site,
                 region=REGION,
                 endpoint=nothing if site in cut else self.endpoint,
@@ -78,7 +80,8 @@ def absent_endpoint() -> str:
 
 def traffic(**changes: object) -> TrafficOutputs:
     sites = {
-        site: SiteEndpoint(
+        site: filled(
+            SiteEndpoint,
             name=f"{site}.recommend.tandem.test",
             address=HOST,
             port=8080,
@@ -108,9 +111,11 @@ def traffic(**changes: object) -> TrafficOutputs:
         "request_timeout_seconds": 2.0,
         "checker_cidrs": [],
         "objectives": Objectives(recovery_seconds=30, availability_percent=99.9, p99_ms=500, wrong_answers=0),
+        "bake_seconds": 0,
+        "burn_rate_limit": 2.0,
         "sites": sites,
     }
-    return TrafficOutputs(**{**declared, **changes})
+    return filled(TrafficOutputs, **{**declared, **changes})
 
 
 def a_deployment(storage: dict[str, StorageOutputs]) -> Deployment:

@@ -1,0 +1,1 @@
+"""Measurements of this house against limits it sets itself; every figure a ratio from one run."""

@@ -1,0 +1,28 @@
+"""`tandem up` dies half-way, and the next one brings everything where it should be. `make up-kill` does it 20 times."""
+
+import random
+
+import pytest
+
+from tests.live.conftest import Line
+from trials import line as trials_line
+from trials import up_kill
+from trials.inventory import held
+from trials.up_kill import CHANGE, CHANGE_SECONDS, CREATION, FIRST_SECONDS, Strike, Trial
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+CREATION_SECONDS = 30.0
+
+
+def test_an_up_that_died_is_made_good_by_the_next(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_HOME", str(line.home))
+    chance = random.SystemRandom()
+    driven = trials_line.Line(line.home, print)
+    whole = held(line.home)
+    up_kill.destroy(driven)
+    trial = Trial(driven, print, held(line.home), whole)
+    for what, longest in ((CREATION, CREATION_SECONDS), (CHANGE, CHANGE_SECONDS), (CHANGE, CHANGE_SECONDS)):
+        strike = Strike(what, chance.uniform(FIRST_SECONDS, longest))
+        print(strike)
+        assert trial.run(strike) == [], str(strike)
