@@ -31,6 +31,8 @@ IDENTITY_AGENT: Final = "169.254.170.23/32"
 HTTPS: Final = 443
 API_PORTS: Final = (HTTPS, 6443)
 """Of the Service `kubernetes`, and of the API servers behind it: plugins differ in which of the two they look at."""
+HEARTBEAT: Final = "heartbeat"
+"""What says that a site is golden where no checker reaches it."""
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 DNS: Final = {"k8s-app": "kube-dns"}
 """CoreDNS under EKS and kubeadm."""
@@ -79,7 +81,15 @@ class Flows(pulumi.ComponentResource):
         self._policy("default", "default-deny", every, ["Ingress", "Egress"], takes=[], opens=[])
         self._opens("dns", every, [_to(self._name_servers(), 53, protocols=("UDP", "TCP"))])
 
-        users = _from([NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=ANYWHERE))], args.gateway_port)
+        # The heartbeat of a site that goes by an alarm comes in like a user: cut off users, and it is cut off too.
+        heartbeat = LabelSelectorArgs(match_labels=naming.selector(HEARTBEAT))
+        users = _from(
+            [
+                NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=ANYWHERE)),
+                NetworkPolicyPeerArgs(pod_selector=heartbeat),
+            ],
+            args.gateway_port,
+        )
         allowed = self._policy(gateway.NAME, gateway.NAME, gateways, ["Ingress"], takes=[users])
         # A policy of its own: a drill that cuts users off must not make the site look dead to its metrics.
         self._takes("gateway-metrics", gateways, [_from(self._monitoring(), args.gateway_port)])

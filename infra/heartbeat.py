@@ -42,10 +42,10 @@ from pulumi_kubernetes.networking.v1 import (
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
 from infra import gateway, golden_metric, naming, pod
-from infra.flows import HTTPS, IDENTITY_AGENT, LINK_LOCAL, port_of
+from infra.flows import HEARTBEAT, HTTPS, IDENTITY_AGENT, LINK_LOCAL, port_of
 from infra.settings_heartbeat import HeartbeatSettings
 
-NAME: Final = "heartbeat"
+NAME: Final = HEARTBEAT
 REPLICAS: Final = 2
 """One that moves to another node must not look like a site that fell silent."""
 LIVE_PATH: Final = "/livez"

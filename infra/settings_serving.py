@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from infra import checks, naming, rolling, termination
+from infra import alerts, checks, naming, rolling, termination
 from infra.checks import SettingError
 from infra.settings_base import KINDS, Settings
+from infra.settings_heartbeat import HeartbeatSettings
 
 ANYWHERE: Final = "0.0.0.0/0"
 
@@ -79,8 +80,18 @@ class ServingSettings(Settings):
     """Name servers beside the cluster's own pods."""
     other_store_ports: tuple[str, ...] = ()
     """Ports of other sites' stores other than 443."""
+    monitoring: bool = True
+    """Whether what Prometheus reads and judges is declared; false where a cluster has no Prometheus operator."""
+    objective_availability_percent: float = 99.9
+    """The promise of the traffic stack, whose error budget an alert watches."""
+    replication_lag_seconds: int = 900
+    """How far copies of what this site stores may lag; 0 where nothing is copied."""
+    replication_lag_metric: str = alerts.S3_LAG
+    """Metric that tells it in seconds, of whatever watches the copies."""
     rollout_timeout_seconds: int = 600
     """How long an `up` waits for new pods before it fails and says what keeps them."""
+    heartbeat: tuple[HeartbeatSettings, ...] = ()
+    """How the site says that it is golden, where traffic goes by an alarm; at most one."""
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
 
@@ -111,6 +122,9 @@ class ServingSettings(Settings):
         self._check_autoscaling()
         self._check_flows()
         self._check_tls()
+        self._check_monitoring()
+        if len(self.heartbeat) > 1:
+            raise SettingError(f"heartbeat has {len(self.heartbeat)} entries; a site says it one way: keep one")
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -175,6 +189,15 @@ class ServingSettings(Settings):
                 f"autoscaling_max_replicas is {self.autoscaling_max_replicas}; with triton_replicas"
                 f" {self.triton_replicas} as the least there is nothing to scale between: raise it above"
                 f" {self.triton_replicas}, or set it to 0 for no scaler"
+            )
+
+    def _check_monitoring(self) -> None:
+        checks.between("objective_availability_percent", self.objective_availability_percent, 0, 99.999)
+        checks.between("replication_lag_seconds", self.replication_lag_seconds, 0, 86_400)
+        if not alerts.METRIC_NAME.fullmatch(self.replication_lag_metric):
+            raise SettingError(
+                f"replication_lag_metric is {self.replication_lag_metric!r}; it is the name of a Prometheus metric:"
+                f" write it like {alerts.S3_LAG}"
             )
 
     def _check_flows(self) -> None:

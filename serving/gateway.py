@@ -85,12 +85,15 @@ class Gateway:
             interval_seconds=settings.golden_interval_seconds,
             deadline_seconds=min(settings.golden_interval_seconds, settings.request_timeout_seconds),
             hold_down_seconds=settings.hold_down_seconds,
+            count_wrong=lambda: self.telemetry.count_wrong(),
         )
         self.drain_mark = DrainMark(settings.drain_url, settings.drain_token)
         self.telemetry = Telemetry(
             settings.site,
             lambda: self.health.state,
             connections=lambda: self.admission.callers.count,
+            in_flight=lambda: self.admission.in_flight,
+            concurrency_limit=settings.concurrency_limit,
             site_draining=lambda: self.drain_mark.present,
         )
         self.admission = Admission(

@@ -99,6 +99,7 @@ class GoldenHealth:
         interval_seconds: float,
         deadline_seconds: float,
         hold_down_seconds: float = 0.0,
+        count_wrong: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inference = inference
@@ -108,6 +109,7 @@ class GoldenHealth:
         self._patience_seconds = STALE_INTERVALS * interval_seconds
         self._hold_down_seconds = hold_down_seconds
         self._deadline_seconds = deadline_seconds
+        self._count_wrong = count_wrong
         self._clock = clock
         self._digest = next(iter(references))
         self._started = clock()
@@ -188,6 +190,8 @@ class GoldenHealth:
 
     def accuse(self, detail: str) -> None:
         """Somebody saw a wrong answer: red until the next golden answer is right."""
+        # Red may be over before a scraper looks; what was counted is still there.
+        self._count_wrong()
         self._fall(Reason.WRONG, detail)
 
     def drain(self) -> None:

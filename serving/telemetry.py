@@ -18,7 +18,7 @@ NO_SURFACE: Final = "none"
 
 
 class Telemetry:
-    """Requests by site, surface and code; latency; golden health; who is connected; which digest is served.
+    """Requests by site, surface and code; latency; golden health; who is inside and connected; which digest is served.
 
     One registry per gateway.
     """
@@ -31,6 +31,8 @@ class Telemetry:
         health: Callable[[], State],
         *,
         connections: Callable[[], int],
+        in_flight: Callable[[], int],
+        concurrency_limit: int,
         site_draining: Callable[[], bool],
     ) -> None:
         self._site = site
@@ -52,7 +54,16 @@ class Telemetry:
         )
         self.count_shed: Callable[[], None] = shed.labels(site).inc
         self.count_unread: Callable[[], None] = self._requests.labels(site, NO_SURFACE, "429").inc
+        wrong = Counter(
+            "tandem_wrong_answers",
+            "Answers of the model servers that were found wrong; none was served.",
+            ("site",),
+            registry=self._registry,
+        )
+        self.count_wrong: Callable[[], None] = wrong.labels(site).inc
         self._gauge("tandem_connections", "Open connections that asked for a recommendation.").set_function(connections)
+        self._gauge("tandem_in_flight", "Requests for recommendations inside.").set_function(in_flight)
+        self._gauge("tandem_concurrency_limit", "Requests inside at most; one more is shed.").set(concurrency_limit)
         self._gauge("tandem_site_draining", "1 while the site is being emptied.").set_function(site_draining)
         self._age = Gauge(
             "tandem_golden_age_seconds",

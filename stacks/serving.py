@@ -10,11 +10,15 @@ from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from infra import naming
+from infra.alerts import Watched
 from infra.autoscaling import QueueScaler, QueueScalerArgs
 from infra.flows import Flows, FlowsArgs, port_of
 from infra.gateway import Gateway, GatewayArgs, TargetGroup, VirtualAddress
+from infra.heartbeat import Heartbeat, HeartbeatArgs
+from infra.monitoring import Monitoring, MonitoringArgs
 from infra.pod import ModelSource
 from infra.settings import PRIVATE, PUBLIC, ServingSettings
+from infra.tls import NAME as CERTIFICATE
 from infra.tls import ServerCertificate, ServerCertificateArgs
 from infra.triton import NAME as TRITON
 from infra.triton import Triton, TritonArgs
@@ -116,6 +120,28 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
         # A pod is told the address of a Service only if that Service was there before it.
         ResourceOptions.merge(guarded, ResourceOptions(depends_on=[triton])),
     )
+    for spoken in settings.heartbeat:
+        Heartbeat(
+            "heartbeat",
+            HeartbeatArgs(
+                environment=stack.env,
+                site=settings.site,
+                namespace=namespace,
+                priority_class=platform.filled("priority_class"),
+                gpu_resource=platform.filled("gpu_resource"),
+                image=settings.serving_image,
+                gateway_port=settings.gateway_port,
+                health_path=contract.HEALTH_PATH,
+                health_token=contract.HEALTH_TOKEN,
+                settings=spoken,
+            ),
+            ResourceOptions.merge(guarded, ResourceOptions(depends_on=[gateway])),
+        )
+    if settings.monitoring:
+        watched = Output.all(namespace, triton.deployment, gateway.deployment).apply(
+            lambda names: _watched(settings, *map(str, names))
+        )
+        _monitor(settings, namespace, watched, opts)
     return {
         "site": settings.site,
         "namespace": namespace,
@@ -144,6 +170,41 @@ def _certificate(settings: ServingSettings, namespace: Input[str], opts: Resourc
         site=settings.site, namespace=namespace, issuer=settings.tls_issuer, names=settings.tls_names
     )
     return ServerCertificate("tls", args, opts).secret
+
+
+def _watched(settings: ServingSettings, namespace: str, triton: str, gateway: str) -> Watched:
+    """The site as its alerts see it."""
+    return Watched(
+        site=settings.site,
+        namespace=namespace,
+        model_name=settings.model_name,
+        triton_deployment=triton,
+        triton_replicas=settings.triton_replicas,
+        requests_per_second_per_pod=settings.requests_per_second_per_pod,
+        gateway_deployment=gateway,
+        gateway_replicas=settings.gateway_replicas,
+        requests_per_second_per_gateway=settings.requests_per_second_per_gateway,
+        availability_percent=settings.objective_availability_percent,
+        queue_per_pod=settings.autoscaling_queue_per_pod,
+        replication_lag_seconds=settings.replication_lag_seconds,
+        replication_lag_metric=settings.replication_lag_metric,
+        certificate=CERTIFICATE if settings.tls_issuer else "",
+    )
+
+
+def _monitor(settings: ServingSettings, namespace: Input[str], watched: Input[Watched], opts: ResourceOptions) -> None:
+    """What Prometheus reads of the site's pods, and when it calls somebody."""
+    Monitoring(
+        "monitoring",
+        MonitoringArgs(
+            site=settings.site,
+            namespace=namespace,
+            protocol="https" if settings.tls_issuer or settings.tls_secret else "http",
+            watched=watched,
+            own_certificate=bool(settings.tls_issuer),
+        ),
+        opts,
+    )
 
 
 def _scale(settings: ServingSettings, namespace: Input[str], triton: Triton, opts: ResourceOptions) -> None:

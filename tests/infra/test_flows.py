@@ -59,7 +59,8 @@ def test_each_policy_is_about_one_way_and_has_rules() -> None:
 def test_users_reach_gateways_at_their_port_only() -> None:
     found = spec("gateway")
     assert found["podSelector"] == pods("gateway")
-    assert found["ingress"] == [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": tcp(8080)}]
+    users = [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"podSelector": pods("heartbeat")}]
+    assert found["ingress"] == [{"from": users, "ports": tcp(8080)}]
     assert graph().result == "gateway"
 
 

@@ -238,6 +238,8 @@ async def test_an_answer_of_another_version_turns_health_red_until_the_golden_an
     stand.failure = None
     await gateway.health.check()
     assert (await http.get("/healthz")).status_code == 200
+    # Over again, but not forgotten: a scraper may have looked only before and after.
+    assert 'tandem_wrong_answers_total{site="private"} 1.0' in (await http.get("/metrics")).text
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
@@ -298,6 +300,8 @@ async def test_metrics_count_by_site_surface_and_code(http: httpx.AsyncClient, a
     assert 'tandem_golden_result{result="healthy",site="private"} 1.0' in text
     assert f'digest="{DIGEST}"' in text
     assert "tandem_request_duration_seconds_bucket" in text
+    assert 'tandem_in_flight{site="private"} 0.0' in text
+    assert f'tandem_concurrency_limit{{site="private"}} {app.state.gateway.admission.limit:.1f}' in text
 
 
 async def test_liveness_does_not_rest_on_health(http: httpx.AsyncClient) -> None:

@@ -350,3 +350,12 @@ def test_alarms_of_the_dns_service_are_in_its_region_and_reach_a_topic_there() -
 def test_without_days_to_keep_them_queries_are_not_logged() -> None:
     assert program("traffic.lab").of("LogGroup")
     assert not program("traffic.lab", query_log_days=0).of("LogGroup")
+
+
+def test_a_site_no_checker_reaches_says_itself_that_it_is_golden() -> None:
+    silent = program("serving-private.lab")
+    assert "heartbeat" not in silent.of("Deployment")
+    speaking = program("serving-private.lab", heartbeat=[{"endpoint": "http://127.30.0.1:5000"}])
+    assert "heartbeat" in speaking.of("Deployment")
+    with pytest.raises(SettingError, match="a site says it one way"):
+        program("serving-private.lab", heartbeat=[{}, {}])

@@ -155,6 +155,7 @@ TARGET_GROUP_BINDING: Final = _custom("elbv2.k8s.aws/v1beta1", "TargetGroupBindi
 IP_ADDRESS_POOL: Final = _custom("metallb.io/v1beta1", "IPAddressPool", "ipaddresspools")
 L2_ADVERTISEMENT: Final = _custom("metallb.io/v1beta1", "L2Advertisement", "l2advertisements")
 SERVICE_MONITOR: Final = _custom("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", "smon")
+POD_MONITOR: Final = _custom("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", "pmon")
 PROMETHEUS_RULE: Final = _custom("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", "promrule")
 SCALED_OBJECT: Final = _custom("keda.sh/v1alpha1", "ScaledObject", "scaledobjects", "so")
 CERTIFICATE: Final = _custom("cert-manager.io/v1", "Certificate", "certificates", "cert certs")
