@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import pulumi
 from pulumi import Input, Output, ResourceOptions
@@ -10,6 +11,9 @@ from pulumi_aws import ec2, lb
 
 from infra import naming
 from infra.network import ANYWHERE
+
+TLS_POLICY: Final = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+"""TLS 1.2 and 1.3; https://docs.aws.amazon.com/elasticloadbalancing/latest/network/describe-ssl-policies.html"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,8 @@ class EdgeArgs:
     health_path: str
     network: list[pulumi.Resource] = field(default_factory=list)
     """What has to stand before an address can be reached."""
+    certificate_arn: str = ""
+    """What the balancer ends TLS with; empty passes connections on as they come."""
     deregistration_seconds: int = 30
     """How long a pod that leaves still gets what is under way to it."""
     protect: bool = True
@@ -98,8 +104,10 @@ class Edge(pulumi.ComponentResource):
         lb.Listener(
             name,
             load_balancer_arn=balancer.arn,
-            protocol="TCP",
+            protocol="TLS" if args.certificate_arn else "TCP",
             port=args.port,
+            certificate_arn=args.certificate_arn or None,
+            ssl_policy=TLS_POLICY if args.certificate_arn else None,
             default_actions=[lb.ListenerDefaultActionArgs(type="forward", target_group_arn=group.arn)],
             opts=child,
         )

@@ -71,8 +71,8 @@ class PodIdentity(pulumi.ComponentResource):
         self.register_outputs({"role_arn": self.role_arn})
 
 
-def bind_targets(target_group_arn: str) -> dict[str, Any]:
-    """Put pods into one target group and take them out: the load balancer controller, for a TargetGroupBinding.
+def bind_targets(target_group_arn: str, cluster_name: str) -> dict[str, Any]:
+    """Put pods into one target group and let its connections in: the load balancer controller, for a binding.
 
     https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/installation/
     """
@@ -84,6 +84,14 @@ def bind_targets(target_group_arn: str) -> dict[str, Any]:
                 "Effect": "Allow",
                 "Action": ["elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"],
                 "Resource": target_group_arn,
+            },
+            {
+                "Sid": "Open",
+                "Effect": "Allow",
+                "Action": ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"],
+                "Resource": "arn:aws:ec2:*:*:security-group/*",
+                # The cluster's own group has this tag from EKS.
+                "Condition": {"StringEquals": {f"aws:ResourceTag/kubernetes.io/cluster/{cluster_name}": "owned"}},
             },
             {
                 "Sid": "Look",

@@ -25,6 +25,7 @@ class NodesArgs:
     """What all node groups of a cluster have in common."""
 
     cluster_name: Output[str]
+    kubernetes_version: str
     role_arn: Output[str]
     subnet_ids: list[Output[str]]
     zones: tuple[str, ...]
@@ -61,6 +62,8 @@ class Nodes(pulumi.ComponentResource):
         self.group = eks.NodeGroup(
             name,
             cluster_name=args.cluster_name,
+            # Named, or nodes would stay behind when the control plane is upgraded.
+            version=args.kubernetes_version,
             node_role_arn=args.role_arn,
             subnet_ids=subnets,
             ami_type=image,

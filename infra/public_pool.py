@@ -113,6 +113,7 @@ class PublicPool(pulumi.ComponentResource):
         early = self._addons(name, args, cluster, BEFORE_NODES, [])
         nodes = NodesArgs(
             cluster_name=cluster.name,
+            kubernetes_version=args.kubernetes_version,
             role_arn=node_role.arn,
             subnet_ids=args.subnet_ids,
             zones=args.zones,

@@ -22,6 +22,7 @@ ACCESS_POLICIES: Final = (
 )  # fmt: skip
 """https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html"""
 _PRINCIPAL: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/.+")
+_CERTIFICATE: Final = re.compile(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/.+")
 _RESERVATION: Final = re.compile(r"cr-[0-9a-f]{8,17}")
 
 
@@ -159,6 +160,8 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
     workload_namespace: str = "tandem"
     """Namespace of the pods that get a role: the `namespace` of the platform stack."""
     edge_port: int = 443
+    edge_certificate: str = ""
+    """ARN of the certificate the edge ends TLS with; empty where the gateways do, or nobody does."""
     edge_deregistration_seconds: int = 30
     """How long a gateway that leaves still gets what is under way to it; it waits for that before it ends."""
     gateway_port: int = 8080
@@ -184,6 +187,11 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
         checks.label("workload_namespace", self.workload_namespace)
         checks.version("kubernetes_version", self.kubernetes_version, parts=2)
         checks.between("system_nodes", self.system_nodes, 1, 100)
+        if self.edge_certificate and not _CERTIFICATE.fullmatch(self.edge_certificate):
+            raise SettingError(
+                f"edge_certificate is {self.edge_certificate!r}; it is the ARN of a certificate in {self.region}: take"
+                " the one the traffic stack says"
+            )
         checks.between("edge_deregistration_seconds", self.edge_deregistration_seconds, 0, 300)
         checks.between("edge_port", self.edge_port, 1, 65535)
         checks.between("gateway_port", self.gateway_port, 1024, 65535)

@@ -128,6 +128,7 @@ def _public(stack: contract.StackName, settings: PublicPoolSettings) -> dict[str
             target_port=settings.gateway_port,
             health_path=READY_PATH,
             network=network.ready,
+            certificate_arn=settings.edge_certificate,
             deregistration_seconds=settings.edge_deregistration_seconds,
             protect=settings.protect,
             tags=tags,
@@ -199,7 +200,7 @@ def _identities(
     rights: dict[tuple[str, str], Output[dict[str, Any]]] = {
         (settings.workload_namespace, TRITON): models,
         (settings.workload_namespace, GATEWAY): models,
-        CONTROLLER: edge.target_group_arn.apply(bind_targets),
+        CONTROLLER: Output.all(edge.target_group_arn, pool.cluster_name).apply(lambda known: bind_targets(*known)),
     }
     for (namespace, account), policy in rights.items():
         PodIdentity(

@@ -25,7 +25,7 @@ from lab.topology import Topology
 
 pytestmark = pytest.mark.live
 
-SERVICES = ("s3", "ec2", "iam", "sts", "eks", "elbv2", "route53", "kms")
+SERVICES = ("s3", "ec2", "iam", "sts", "eks", "elbv2", "route53", "kms", "logs")
 BUCKET = "aws:s3/bucket:Bucket"
 ZONE = "aws:route53/zone:Zone"
 

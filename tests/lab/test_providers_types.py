@@ -207,6 +207,62 @@ class Program:
             },
         ),
         (
+            "addon",
+            "eks/addon:Addon",
+            {
+                "clusterName": "$cluster.name",
+                "addonName": "vpc-cni",
+                "configurationValues": '{"enableNetworkPolicy": "true"}',
+                "resolveConflictsOnUpdate": "OVERWRITE",
+            },
+        ),
+        (
+            "entry",
+            "eks/accessEntry:AccessEntry",
+            {"clusterName": "$cluster.name", "principalArn": "arn:aws:iam::111122223333:role/ops"},
+        ),
+        (
+            "may",
+            "eks/accessPolicyAssociation:AccessPolicyAssociation",
+            {
+                "clusterName": "$cluster.name",
+                "principalArn": "$entry.principalArn",
+                "policyArn": "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy",
+                "accessScope": {"type": "cluster"},
+            },
+        ),
+        (
+            "pods",
+            "eks/podIdentityAssociation:PodIdentityAssociation",
+            {
+                "clusterName": "$cluster.name",
+                "namespace": "tandem",
+                "serviceAccount": "triton",
+                "roleArn": "$role.arn",
+            },
+        ),
+        (
+            "way",
+            "ec2/vpcEndpoint:VpcEndpoint",
+            {
+                "vpcId": "$vpc.id",
+                "serviceName": "com.amazonaws.eu-central-1.s3",
+                "vpcEndpointType": "Gateway",
+                "routeTableIds": ["$table.id"],
+            },
+        ),
+        ("group", "cloudwatch/logGroup:LogGroup", {"retentionInDays": 30}),
+        (
+            "flows",
+            "ec2/flowLog:FlowLog",
+            {
+                "vpcId": "$vpc.id",
+                "trafficType": "ALL",
+                "logDestination": "$group.arn",
+                "iamRoleArn": "$role.arn",
+            },
+        ),
+        (
             "balancer",
             "lb/loadBalancer:LoadBalancer",
             {
@@ -472,9 +528,7 @@ NOT_IN_PLACE: list[tuple[str, dict[str, Any], str]] = [
     ("cluster", {"accessConfig": {"authenticationMode": "CONFIG_MAP"}}, "accessConfig.authenticationMode changes"),
     ("cluster", {"upgradePolicy": {"supportType": "STANDARD"}}, "upgradePolicy changes"),
     ("cluster", {"deletionProtection": True}, "deletionProtection changes"),
-    ("nodes", {"version": "1.35"}, "version changes"),
     ("nodes", {"updateConfig": {"maxUnavailable": 2}}, "updateConfig changes"),
-    ("nodes", {"launchTemplate": {"id": "$template.id", "version": "2"}}, "launchTemplate.version changes"),
     ("balancer", {"securityGroups": ["$firewall.id"]}, "securityGroups changes"),
     ("balancer", {"ipAddressType": "dualstack"}, "ipAddressType changes"),
     ("targets", {"proxyProtocolV2": True}, "proxyProtocolV2 changes"),

@@ -17,6 +17,7 @@ from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 from lab.aws.bucket_policy import Facts, decide
+from lab.aws.replication import DELAY_SECONDS
 from lab.aws.server import ACCOUNT, moto_application
 from lab.aws.store import Store, written
 
@@ -128,12 +129,14 @@ def test_bytes_arrive_under_the_same_version_with_all_that_belongs_to_them(stage
 
 
 def test_a_copy_does_not_come_before_its_delay_and_is_counted_until_it_does(stage: Stage, pair: Any) -> None:
+    began = time.monotonic()
     stage.s3.put_object(Bucket="source", Key="a", Body=b"1")
     waiting = stage.report()
     assert waiting["pending"] == 1
     with pytest.raises(ClientError, match="404"):
         stage.s3.head_object(Bucket="target", Key="a")
     assert stage.settled("source", "a") == "COMPLETED"
+    assert time.monotonic() - began >= DELAY_SECONDS
     assert stage.report() == {"pending": 0, "oldest_seconds": 0.0, "failed": {}}
 
 

@@ -39,7 +39,8 @@ class NodeGroup(AwsType):
         "remoteAccess",
         "region",
     )
-    in_place = ("scalingConfig", "labels", "taints", "forceUpdateVersion")
+    # The version and the template are only recorded: nodes of the lab are not rolled.
+    in_place = ("scalingConfig", "labels", "taints", "forceUpdateVersion", "launchTemplate.version", "version")
     unordered = frozenset({"subnetIds", "taints"})
     blank: ClassVar = {"nodeGroupNamePrefix": "", "nodeRepairConfig": {}, "releaseVersion": ""}
 

@@ -176,7 +176,7 @@ class PodIdentityAssociation(Recorded):
     keys = ("clusterName", "namespace", "serviceAccount")
     replace_on = ("clusterName", "namespace", "serviceAccount", "region")
     in_place = ("roleArn", "targetRoleArn", "disableSessionTags")
-    blank: ClassVar = {"disableSessionTags": False, "externalId": "", "ownerArn": ""}
+    blank: ClassVar = {"disableSessionTags": False, "externalId": ""}
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
         yield from matches(inputs, "roleArn", ROLE, "pods get a role")
