@@ -13,6 +13,7 @@ import release
 import serving.cli
 import stacks.cli
 import stacks.lock_cli
+import stacks.recover_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,7 @@ app = typer.Typer(
     context_settings={"obj": gates.of},
     help="One recommender, two clouds, and drills that prove that losing either one is survivable.",
 )
-app.registered_commands += stacks.cli.app.registered_commands
+app.registered_commands += stacks.cli.app.registered_commands + stacks.recover_cli.ways.registered_commands
 app.command("rehearse")(rehearsal.rehearse)
 
 model = typer.Typer(no_args_is_help=True, help="Train, publish and select versions of the recommender.")
@@ -30,6 +31,7 @@ app.add_typer(model, name="model")
 app.add_typer(drills.cli.app, name="drill")
 app.add_typer(drills.site_cli.app, name="site")
 app.add_typer(stacks.lock_cli.app, name="lock")
+app.add_typer(stacks.recover_cli.app, name="state")
 app.add_typer(lab.cli.app, name="lab")
 
 

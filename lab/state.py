@@ -20,9 +20,9 @@ FAILED: Final = "failed"
 ENDED: Final = "ended"
 WAITING: Final = "waiting"
 
-BELONGING_TO_ONE_RUN: Final = ("sites", "volumes", "state", "pulumi", "tmp")
-"""Below the lab's directory: what describes clouds that live in memory, and end with the lab. Stack states are among
-them: resources they name are gone after a restart."""
+BELONGING_TO_ONE_RUN: Final = ("sites", "volumes", "state", "exports", "pulumi", "tmp")
+"""Below the lab's directory: what describes clouds that live in memory, and end with the lab. Stack states and their
+exports are among them: resources they name are gone after a restart."""
 
 
 class LabError(RuntimeError):

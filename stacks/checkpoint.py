@@ -85,11 +85,16 @@ class Checkpoint:
             if _provider(each) in gone or each.get("deletedWith") in gone:
                 gone.add(each["urn"])
         gone |= _emptied(records, gone)
-        kept = [_cut_loose(each, gone) for each in records if each["urn"] not in gone]
+        root = next((each["urn"] for each in records if each["type"] == ROOT), "")
+        kept = [_cut_loose(each, gone, root) for each in records if each["urn"] not in gone]
         deployment = {**self.document["deployment"], "resources": kept}
-        pending = deployment.pop("pending_operations", None) or []
-        if left := [each for each in pending if each["resource"]["urn"] not in gone and not _dies(each, gone)]:
-            deployment["pending_operations"] = left
+        pending = [
+            each
+            for each in deployment.pop("pending_operations", None) or []
+            if not {each["resource"]["urn"], _provider(each["resource"])} & gone
+        ]
+        if pending:
+            deployment["pending_operations"] = pending
         forgotten = [each for each in records if each["urn"] in gone and _stands(each)]
         return Checkpoint({**self.document, "deployment": deployment}), forgotten
 
@@ -111,10 +116,6 @@ def _provider(record: Record) -> str:
     return str(record.get("provider") or "").rpartition("::")[0]
 
 
-def _dies(operation: Record, gone: set[str]) -> bool:
-    return _provider(operation["resource"]) in gone
-
-
 def _emptied(records: list[dict[str, Any]], gone: set[str]) -> set[str]:
     """Components that held only what is gone; a record stands after its parent, so the youngest are asked first."""
     empty: set[str] = set()
@@ -127,9 +128,11 @@ def _emptied(records: list[dict[str, Any]], gone: set[str]) -> set[str]:
     return empty
 
 
-def _cut_loose(record: dict[str, Any], gone: set[str]) -> dict[str, Any]:
+def _cut_loose(record: dict[str, Any], gone: set[str], root: str) -> dict[str, Any]:
     """A record that names nothing that is gone: engines refuse a state whose edges lead nowhere."""
     kept = dict(record)
+    if kept.get("parent") in gone:
+        kept["parent"] = root
     if "dependencies" in kept:
         kept["dependencies"] = [each for each in kept["dependencies"] or [] if each not in gone]
     if "propertyDependencies" in kept:

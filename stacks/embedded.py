@@ -8,7 +8,7 @@ from typing import Any
 
 from stacks.contract import StackName
 from stacks.process import Processes
-from stacks.runs import QUERY_SECONDS, Progress, digest_of, exported, follow, python_path
+from stacks.runs import QUERY_SECONDS, Progress, StackFailed, digest_of, exported, follow, passed_on, python_path
 from stacks.workspace import Workspace
 
 
@@ -62,6 +62,21 @@ class Embedded:
         if done.code != 0 and "is not up" in done.errors:
             return None
         return exported(stack, done.code, done.output, done.errors)
+
+    def state(self, stack: StackName) -> str | None:
+        """See Engine."""
+        try:
+            return (self._workspace.states / f"{stack}.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def restore(self, stack: StackName, state: str) -> None:
+        """See Engine."""
+        with passed_on(self._workspace, stack, state) as path:
+            command = self._command("import", stack, "--file", str(path))
+            done = self._processes.run(command, self._environment(reach=False), self._workspace.root, QUERY_SECONDS)
+        if done.code != 0:
+            raise StackFailed(stack, f"its state cannot be recorded: {done.errors.strip()}")
 
     def interrupt(self) -> None:
         """See Engine."""

@@ -66,12 +66,23 @@ class Held:
 
 
 @contextmanager
-def held(workspace: Workspace, engine: Engine, purpose: str, say: Say, *, everywhere: bool = True) -> Iterator[Held]:
+def held(
+    workspace: Workspace,
+    engine: Engine,
+    purpose: str,
+    say: Say,
+    *,
+    everywhere: bool = True,
+    known: Sequence[SignalStore] | None = None,
+) -> Iterator[Held]:
     """Hold the environment's lock, on this machine only unless `everywhere`. Raises LockedError, EngineError.
 
-    When it is taken away, the engine's runs are ended in order and EngineError is raised.
+    `known` names the stores where the engine cannot be asked. When the lock is taken away, the engine's runs are ended
+    in order and EngineError is raised.
     """
-    reachable = standing(workspace, engine) if everywhere else []
+    reachable: Sequence[SignalStore] = []
+    if everywhere:
+        reachable = standing(workspace, engine) if known is None else known
 
     def lost(reason: str) -> None:
         say(f"{reason}; ending what is in flight")

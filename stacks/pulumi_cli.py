@@ -9,7 +9,7 @@ from typing import Any
 
 from stacks.contract import PROJECT, StackName
 from stacks.process import Processes
-from stacks.runs import QUERY_SECONDS, Progress, StackFailed, digest_of, exported, follow, python_path
+from stacks.runs import QUERY_SECONDS, Progress, StackFailed, digest_of, exported, follow, passed_on, python_path
 from stacks.workspace import LAB, Workspace, replace_file
 
 
@@ -126,6 +126,27 @@ class PulumiCli:
         if done.code != 0 and "no stack named" in done.errors:
             return None
         return exported(stack, done.code, done.output, done.errors) or None
+
+    def state(self, stack: StackName) -> str | None:
+        """See Engine."""
+        command = ["pulumi", "stack", "export", "--non-interactive", "--stack", str(stack)]
+        done = self._processes.run(command, self._environment(reach=False), self._workspace.root, QUERY_SECONDS)
+        if done.code != 0 and "no stack named" in done.errors:
+            return None
+        if done.code != 0:
+            raise StackFailed(stack, f"its state cannot be read: {done.errors.strip()}")
+        return done.output
+
+    def restore(self, stack: StackName, state: str) -> None:
+        """See Engine."""
+        environment = self._environment(reach=False)
+        # Beside the merged settings: whatever the CLI writes into them, the tracked ones are left alone.
+        folder = self._prepare(stack, environment).parent
+        with passed_on(self._workspace, stack, state) as path:
+            command = ["pulumi", "stack", "import", "--non-interactive", "--stack", str(stack), "--file", str(path)]
+            done = self._processes.run(command, environment, folder, QUERY_SECONDS)
+        if done.code != 0:
+            raise StackFailed(stack, f"its state cannot be recorded: {done.errors.strip()}")
 
     def interrupt(self) -> None:
         """See Engine."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from stacks.contract import StackName
 from stacks.process import Processes
-from stacks.workspace import ROOT
+from stacks.workspace import ROOT, Workspace, replace_file
 
 RUN_SECONDS: Final = 1800.0
 QUERY_SECONDS: Final = 60.0
@@ -64,8 +65,30 @@ class Engine(Protocol):
     def outputs(self, stack: StackName) -> dict[str, Any] | None:
         """The stack's outputs, secrets masked; None when it is not up."""
 
+    def state(self, stack: StackName) -> str | None:
+        """What is recorded of the stack, as `pulumi stack export` prints it; None when nothing is. Raises StackFailed.
+
+        Secrets stay as they are recorded.
+        """
+
+    def restore(self, stack: StackName, state: str) -> None:
+        """Record this state in place of what is recorded of the stack. Raises StackFailed."""
+
     def interrupt(self) -> None:
         """End what is running in an orderly way."""
+
+
+@contextmanager
+def passed_on(workspace: Workspace, stack: StackName, state: str) -> Iterator[Path]:
+    """A state in a file for an engine to read; only its owner may, and it is gone afterwards."""
+    folder = workspace.home / workspace.env
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{stack}.import.{os.getpid()}"
+    replace_file(path, state)
+    try:
+        yield path
+    finally:
+        path.unlink()
 
 
 def python_path(root: Path) -> str:

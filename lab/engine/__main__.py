@@ -1,4 +1,4 @@
-"""`python -m lab.engine {up|preview|destroy|outputs|stacks}`: exit status 0 when it worked, 1 when not."""
+"""`python -m lab.engine {up|preview|destroy|outputs|import|stacks}`: exit status 0 when it worked, 1 when not."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def _run(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.command == "outputs":
         _print(StateFolder(folder).shown_outputs(options.stack, show_secrets=options.show_secrets), sort=True)
         return 0
+    if options.command == "import":
+        if options.file is None:
+            raise EngineError("import needs --file: a state as `pulumi stack export` prints it")
+        StateFolder(folder).restore(options.stack, options.file)
+        return 0
     # Only here: it brings gRPC and the SDK with it, which reading outputs does without.
     from lab.engine.run import Runner
 
@@ -74,10 +79,11 @@ def _print(value: Any, *, sort: bool = False) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab.engine", description="The embedded engine, for the lab only.")
-    parser.add_argument("command", choices=["up", "preview", "destroy", "outputs", "stacks"])
+    parser.add_argument("command", choices=["up", "preview", "destroy", "outputs", "import", "stacks"])
     parser.add_argument("--stack", help="<layer>[-<site>].<env>")
     parser.add_argument("--config-file", type=Path, help="the stack's settings, as in Pulumi.<stack>.yaml")
     parser.add_argument("--state-dir", type=Path, help="default: $TANDEM_HOME/<env>/state")
+    parser.add_argument("--file", type=Path, help="import: the state to record in place of the recorded one")
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of Pulumi.yaml")
     parser.add_argument("--program", type=Path, help="default: `main` of Pulumi.yaml")
     parser.add_argument(

@@ -52,6 +52,19 @@ class StateFolder:
         recorded = self.outputs(stack)
         return dict(sorted((reveal(recorded) if show_secrets else mask(recorded)).items()))
 
+    def restore(self, stack: str, source: Path) -> None:
+        """Record the state of a file as the stack's; StateError when it is none, or another stack's."""
+        if not source.exists():
+            raise StateError(f"{source} is not there; name a file `pulumi stack export` or this engine wrote")
+        state = State.load(source)
+        for each in (*state.resources, *(operation.resource for operation in state.operations)):
+            if not each.urn.startswith(f"urn:pulumi:{stack}::"):
+                raise StateError(
+                    f"{source} holds {each.urn}, which is of another stack than {stack!r}: take that one's"
+                )
+        with self.locked(stack):
+            state.save(self.file(stack))
+
     @contextlib.contextmanager
     def locked(self, stack: str) -> Iterator[None]:
         """Hold the stack; StateError naming the holder when another run does.
