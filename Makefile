@@ -6,13 +6,14 @@ INSTALLED := $(VENV)/.installed
 DATA ?= generated
 ARGS ?=
 
-.PHONY: help rehearse test test-unit check drills-table drills-kill up-kill clean
+.PHONY: help rehearse test test-unit check bench-preview drills-table drills-kill up-kill clean
 
 help:
 	@echo "make rehearse      two sites on this machine; empty one, lose it, cut it off, lose a machine (DATA=folder of a MovieLens data set)"
 	@echo "make test          every test; ARGS='-k name' narrows them"
 	@echo "make test-unit     the tests that start no server"
 	@echo "make check         formatting, lint, types, and the rules over everything declared"
+	@echo "make bench-preview what a preview costs with 2, 5 and 10 sites, and whether a site costs the same in each; some minutes"
 	@echo "make drills-table  each drill on a healthy lab, without its defence, and with its own parts failing; about an hour"
 	@echo "make drills-kill   20 drills whose host dies or is cut off at a random moment; about 40 minutes"
 	@echo "make up-kill       20 times \`tandem up\` dies at a random moment; about half an hour"
@@ -46,6 +47,9 @@ drills-table: $(INSTALLED)
 
 drills-kill: $(INSTALLED)
 	$(BIN)/python -m trials.kill $(ARGS)
+
+bench-preview: $(INSTALLED)
+	$(BIN)/python -m bench.preview $(ARGS)
 
 up-kill: $(INSTALLED)
 	$(BIN)/python -m trials.up_kill $(ARGS)

@@ -1,12 +1,15 @@
 """`make bench-preview`: a preview costs the same for each site, however many there are.
 
 Previews of prod with 2, 5 and 10 sites, by the command a person types. Further sites are settings files in a home of
-their own, made from those of the two tracked sites; no tracked file is touched. The sizes take turns, and of each the
-quickest round counts: what else a machine does makes a round slower and none quicker.
+their own, made from those of the two tracked sites; no tracked file is touched.
 
-A preview has to start, whatever it is of: the command and the programs' libraries are imported. That is measured in the
-same rounds and taken off before anything is divided by sites. Memory is what all processes of the command hold
-together at once, a page that several share counted once.
+What is compared is processor time: with two stacks at a time, five sites leave a core idle for a sixth of the way, and
+seconds on a clock would tell that instead. A preview has to start, whatever it is of: the command and the programs'
+libraries are imported. That is measured in the same rounds and taken off before anything is divided by sites. The sizes
+take turns, and of each the cheapest round counts: what else a machine does makes a round dearer and none cheaper.
+
+Memory is what all processes of the command hold together at once, a page that several share counted once. It is
+measured in a round of its own, which is not timed.
 
 Exit 1 when the time per site of one size is more than a quarter longer than that of another, or a preview fails.
 """
@@ -15,18 +18,22 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import psutil
+import typer
 import yaml
+from rich.console import Console
+from rich.table import Table
 
 ENV: Final = "prod"
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -37,12 +44,23 @@ SPREAD: Final = 1.25
 """So much longer than the cheapest may the time per site of a size be."""
 STEP_SECONDS: Final = 600
 SAMPLE_SECONDS: Final = 0.1
+PER_SITE: Final = 4
+"""Stacks of a site; one more stands above all."""
 MIB: Final = 2**20
 EVALUATOR: Final = ROOT / "stacks" / "preview" / "evaluator.py"
+_SUMMARY: Final = re.compile(r"(?P<resources>\d+) resources in (?P<stacks>\d+) stacks")
 
 
 class BenchError(Exception):
     """A preview that fails; its time says nothing."""
+
+
+class Cost(NamedTuple):
+    """What a command took."""
+
+    processor_seconds: float
+    """Of all its processes, in the kernel and out of it."""
+    clock_seconds: float
 
 
 @dataclass(frozen=True)
@@ -52,27 +70,30 @@ class Preview:
     sites: int
     home: Path
 
-    def run(self) -> float:
-        """Seconds it takes. Raises BenchError."""
-        started = time.monotonic()
-        done = subprocess.run(
-            self.command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=STEP_SECONDS, check=False
-        )
-        seconds = time.monotonic() - started
-        if done.returncode != 0:
+    def run(self) -> tuple[Cost, int]:
+        """What it costs, and how many resources it tells of. Raises BenchError."""
+        done, cost = timed(self.command, self.environment)
+        said = _SUMMARY.search(done.stdout)
+        stacks = PER_SITE * self.sites + 1
+        if done.returncode != 0 or said is None or int(said["stacks"]) != stacks:
             raise BenchError(
-                f"tandem preview of {self.sites} sites: exit code {done.returncode}; only one that passes is measured:\n"
-                f"{(done.stdout + done.stderr)[-2000:]}"
+                f"tandem preview of {self.sites} sites: exit code {done.returncode},"
+                f" {said[0] if said else 'no summary'}; only one that passes and shows {stacks} stacks is measured:"
+                f" see what it says\n{(done.stdout + done.stderr)[-2000:]}"
             )
-        return seconds
+        return cost, int(said["resources"])
 
     def memory(self) -> int:
         """Most bytes that its processes hold together."""
+        most = 0
+        deadline = time.monotonic() + STEP_SECONDS
         with subprocess.Popen(
-            self.command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self.command,
+            cwd=ROOT,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         ) as process:
-            most = 0
-            deadline = time.monotonic() + STEP_SECONDS
             try:
                 while process.poll() is None and time.monotonic() < deadline:
                     most = max(most, held(process.pid))
@@ -88,8 +109,57 @@ class Preview:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """This one's, with the home that adds the sites."""
-        return {**os.environ, "TANDEM_HOME": str(self.home)}
+        """The home that adds the sites."""
+        return {"TANDEM_HOME": str(self.home)}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What was measured for so many sites."""
+
+    sites: int
+    resources: int
+    cost: Cost
+    start: Cost
+    bytes: int
+
+    @property
+    def per_site(self) -> float:
+        """Processor seconds for each site, once the command has started."""
+        return (self.cost.processor_seconds - self.start.processor_seconds) / self.sites
+
+
+def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], Cost]:
+    """A command that has ended, and what it and all it started took."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=STEP_SECONDS,
+        check=False,
+    )
+    seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, seconds)
+
+
+def starting(folder: Path) -> Cost:
+    """What it takes before anything is evaluated: the command's own modules, then the evaluator's libraries."""
+    costs = []
+    for command in (
+        [sys.executable, "-m", "tandem", "preview", "--help"],
+        [sys.executable, "-P", str(EVALUATOR), str(ROOT), str(folder)],
+    ):
+        done, cost = timed(command, {})
+        if done.returncode != 0:
+            raise BenchError(
+                f"{' '.join(command)}: exit code {done.returncode}: see what it says\n{done.stderr[-2000:]}"
+            )
+        costs.append(cost)
+    return Cost(*(sum(each) for each in zip(*costs, strict=True)))
 
 
 def held(pid: int) -> int:
@@ -102,20 +172,6 @@ def held(pid: int) -> int:
                 memory = process.memory_full_info()
                 total += getattr(memory, "pss", memory.uss)
     return total
-
-
-def start_seconds() -> float:
-    """Seconds before anything is evaluated: the command's own modules, then the evaluator's libraries."""
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="tandem-bench-") as folder:
-        for command in (
-            [sys.executable, "-m", "tandem", "preview", "--help"],
-            [sys.executable, "-P", str(EVALUATOR), str(ROOT), folder],
-        ):
-            subprocess.run(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=STEP_SECONDS, check=True
-            )
-    return time.monotonic() - started
 
 
 def settings(sites: int) -> dict[str, dict[str, Any]]:
@@ -144,10 +200,7 @@ def _config(name: str) -> dict[str, Any]:
 def _renamed(value: Any, old: str, new: str) -> Any:
     """A site's settings as another one's: its name wherever it is a word, but for its kind."""
     if isinstance(value, dict):
-        return {
-            key: item if key == "tandem:kind" else _renamed(item, old, new)
-            for key, item in value.items()
-        }
+        return {key: item if key == "tandem:kind" else _renamed(item, old, new) for key, item in value.items()}
     if isinstance(value, list):
         return [_renamed(item, old, new) for item in value]
     return re.sub(rf"\b{old}\b", new, value) if isinstance(value, str) else value
@@ -175,3 +228,76 @@ def write(home: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def measure(home: Path, sizes: Sequence[int], rounds: int, say: Callable[[str], None]) -> list[Size]:
+    """Every size as cheap as its cheapest round. Raises BenchError."""
+    previews = [Preview(sites, home / str(sites)) for sites in sizes]
+    for each in previews:
+        write(each.home, settings(each.sites))
+    starts: list[Cost] = []
+    costs: dict[int, list[Cost]] = {sites: [] for sites in sizes}
+    resources: dict[int, int] = {}
+    for number in range(rounds):
+        starts.append(starting(home))
+        for each in previews:
+            cost, resources[each.sites] = each.run()
+            costs[each.sites].append(cost)
+            say(f"round {number + 1}: {each.sites} sites in {cost.clock_seconds:.1f} s")
+    start = min(starts)
+    return [Size(each.sites, resources[each.sites], min(costs[each.sites]), start, each.memory()) for each in previews]
+
+
+def spread(sizes: Sequence[Size]) -> float:
+    """How many times as long as in the cheapest size a site takes in the dearest one."""
+    each = [size.per_site for size in sizes]
+    return max(each) / min(each)
+
+
+def table(sizes: Sequence[Size]) -> Table:
+    """What was measured, a line per size."""
+    shown = Table(title="A preview by its number of sites")
+    for head in ("sites", "resources", "s on the clock", "processor s", "processor s a site", "to the cheapest", "MiB"):
+        shown.add_column(head, justify="right")
+    cheapest = min(size.per_site for size in sizes)
+    for size in sizes:
+        shown.add_row(
+            str(size.sites),
+            str(size.resources),
+            f"{size.cost.clock_seconds:.1f}",
+            f"{size.cost.processor_seconds:.1f}",
+            f"{size.per_site:.2f}",
+            f"{size.per_site / cheapest:.2f}",
+            f"{size.bytes / MIB:.0f}",
+        )
+    return shown
+
+
+def main(
+    sites: Annotated[list[int] | None, typer.Option(min=2, help="A size; may be repeated. 2, 5 and 10.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Previews of each size.")] = 3,
+) -> None:
+    """Preview prod with more and more sites, and compare what a site costs."""
+    printed = Console(highlight=False, soft_wrap=True)
+    aside = Console(stderr=True, highlight=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory(prefix="tandem-bench-") as home:
+        try:
+            sizes = measure(Path(home), sites or SIZES, rounds, aside.print)
+        except BenchError as error:
+            aside.print(str(error), markup=False)
+            raise typer.Exit(1) from error
+    printed.print(table(sizes))
+    start = sizes[0].start
+    printed.print(f"taken off each: {start.processor_seconds:.1f} s of a processor to start")
+    found = spread(sizes)
+    kept = found <= SPREAD
+    printed.print(
+        f"a site costs at most {found:.2f} times what it costs in another size; allowed are {SPREAD}:"
+        f" {'kept' if kept else 'not kept'}"
+    )
+    if not kept:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.text import Text
 
 from signals import SignalError
+from signals.store import SignalStore
 from stacks import engine as engines
 from stacks import exclusive
 from stacks.contract import StackName
 from stacks.preview import PreviewError, comment, digest, text
 from stacks.preview.run import preview_programs
+from stacks.recover import Recovery
 from stacks.rollout import LAYER as SERVING
 from stacks.rollout import Gates, GatesOf
 from stacks.workspace import PROD, Workspace, WorkspaceError
@@ -130,9 +132,20 @@ class Session:
         self.named = named(env, stacks)
         self.layers = self.workspace.order(self.named, layers or ())
 
-    def alone(self, purpose: str, *, unlocked: bool) -> AbstractContextManager[exclusive.Held]:
-        """Hold the environment's lock."""
-        return exclusive.held(self.workspace, self.engine, purpose, warn, everywhere=not unlocked)
+    def alone(
+        self, purpose: str, *, unlocked: bool, known: Sequence[SignalStore] | None = None
+    ) -> AbstractContextManager[exclusive.Held]:
+        """Hold the environment's lock; `known` names the stores where the engine cannot be asked."""
+        return exclusive.held(self.workspace, self.engine, purpose, warn, everywhere=not unlocked, known=known)
+
+    def stores(self) -> list[SignalStore]:
+        """The sites' signal buckets that are up."""
+        return exclusive.standing(self.workspace, self.engine)
+
+    @property
+    def recovery(self) -> Recovery:
+        """The ways back."""
+        return Recovery(self.workspace, self.engine, warn)
 
     def gates(self, context: typer.Context, *, all_at_once: bool, known_ill: list[str] | None) -> Gates | None:
         """What is asked before and after a site changes; None when all change at once. Raises EngineError."""
@@ -165,7 +178,7 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def _session(
+def opened(
     env: str,
     stacks: list[str] | None,
     layers: list[str] | None,
@@ -174,7 +187,7 @@ def _session(
     plans: Path | None = None,
     refresh: bool = False,
 ) -> Iterator[Session]:
-    """Turn failures into one message and exit status 1, and a signal into an orderly end of the engines."""
+    """A command's session: failures become one message and exit status 1, a signal an orderly end of the engines."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield Session(env, stacks, layers, engine, plans=plans, refresh=refresh)
@@ -207,9 +220,12 @@ def up(
 
     What is served changes one site at a time: the others have to be well before, and the changed one afterwards.
     """
-    with _session(env, stack, layer, engine) as session, session.alone("up", unlocked=without_lock) as held:
+    with opened(env, stack, layer, engine) as session, session.alone("up", unlocked=without_lock) as held:
         gates = session.gates(context, all_at_once=all_at_once, known_ill=known_ill)
-        counts = engines.up(session.workspace, session.engine, Lines(), session.layers, gates=gates, after=held.after)
+        with session.recovery.kept(session.layers, session.stores):
+            counts = engines.up(
+                session.workspace, session.engine, Lines(), session.layers, gates=gates, after=held.after
+            )
         held.record(warn)
         if as_json:
             _print(counts)
@@ -246,7 +262,7 @@ def preview(
     if engine is None:
         _program_diff(env, stack, layer, against, form)
         return
-    with _session(env, stack, layer, engine, plans=plans, refresh=refresh) as session:
+    with opened(env, stack, layer, engine, plans=plans, refresh=refresh) as session:
         progress = Lines(would=True)
         digests = engines.in_layers(
             session.engine, session.layers, lambda each: session.engine.preview(each, progress), keep_going=True
@@ -258,9 +274,18 @@ def preview(
             raise engines.EngineError(f"{', '.join(changing)}: no change was expected; see what drifted above")
 
 
+def _stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _program_diff(env: str, stack: list[str] | None, layer: list[str] | None, against: str, form: Form) -> None:
+    # Settings in the clear lie in a folder of its own while programs run: a cancelled preview removes it too.
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         report = preview_programs(Workspace.of(env), named(env, stack), layer or (), against)
+    except KeyboardInterrupt as error:
+        console.print("stopped; nothing is left behind")
+        raise typer.Exit(1) from error
     except (PreviewError, WorkspaceError, ValueError) as error:
         console.print(Text.assemble(("error ", "bold red"), str(error)))
         raise typer.Exit(1) from error
@@ -281,7 +306,7 @@ def outputs(
     env: Env = "lab", stack: Stacks = None, layer: Layers = None, engine: EngineName = None, as_json: Json = False
 ) -> None:
     """Print what the stacks export; secrets masked."""
-    with _session(env, stack, layer, engine) as session:
+    with opened(env, stack, layer, engine) as session:
         found = engines.outputs(session.workspace, session.engine, session.layers)
         for missing in [each for each in session.named if str(each) not in found]:
             raise engines.StackFailed(missing, f"it is not up; bring it up first: tandem up --env {env}")
@@ -303,10 +328,17 @@ def destroy(
     without_lock: Unlocked = False,
     as_json: Json = False,
 ) -> None:
-    """Delete everything the stacks hold, last layer first; nobody else works on the environment meanwhile."""
-    with _session(env, stack, layer, engine) as session, session.alone("destroy", unlocked=without_lock) as held:
-        counts = engines.destroy(
-            session.workspace, session.engine, Lines(), session.layers, before=held.before_deletion
-        )
+    """Delete everything the stacks hold, last layer first; nobody else works on the environment meanwhile.
+
+    Nothing is deleted while any of it is protected.
+    """
+    with opened(env, stack, layer, engine) as session, session.alone("destroy", unlocked=without_lock) as held:
+        session.recovery.refuse_protected(session.layers)
+        # Nothing is written into stores that go.
+        left = tuple if any(each[0].layer == exclusive.STORAGE for each in session.layers) else session.stores
+        with session.recovery.kept(session.layers, left):
+            counts = engines.destroy(
+                session.workspace, session.engine, Lines(), session.layers, before=held.before_deletion
+            )
         if as_json:
             _print(counts)

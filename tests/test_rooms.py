@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks", "trials")
+ROOMS = ("bench", "drills", "infra", "lab", "serving", "signals", "stacks", "trials")
 JOINING = ("gates", "rehearsal", "release", "tandem")
 """Modules that join the rooms; no room names them."""
 MAY_IMPORT = {
+    "bench": ("bench",),
     "drills": ("drills", "stacks.contract", "serving.client", "signals"),
     "infra": ("infra",),
     "lab": ("lab",),
@@ -23,6 +24,7 @@ MAY_IMPORT = {
 """The arrows of the house: a room, and what of ours it may name."""
 
 FOREIGN = {
+    "bench": ("pulumi", "torch", "moto", "boto3", "kubernetes"),
     "drills": ("pulumi", "torch", "moto"),
     "infra": ("torch", "moto", "boto3", "kubernetes"),
     "lab": ("torch", "tritonclient", "pulumi_aws", "pulumi_kubernetes"),
@@ -87,6 +89,7 @@ def test_a_room_imports_only_what_its_arrows_allow(room: str) -> None:
         ("signals", {"stacks.engine"}),
         ("signals", {"drills.guard"}),
         ("stacks", {"boto3"}),
+        ("bench", {"stacks.preview"}),
     ],
 )
 def test_a_forbidden_import_is_seen(room: str, imported: set[str]) -> None:

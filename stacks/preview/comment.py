@@ -43,8 +43,8 @@ def _head(report: Report) -> Iterator[str]:
         yield "| violated rule | where | what |"
         yield "|---|---|---|"
         for each in report.violations:
-            where = each.urn.rpartition("::")[2] or "the stack"
-            yield f"| {each.rule} | {each.stack}: {where} | {_cell(report.mask.text(each.message))} |"
+            where, what = (_cell(report.mask.text(said)) for said in (each.urn.rpartition("::")[2], each.message))
+            yield f"| {each.rule} | {each.stack}: {where or 'the stack'} | {what} |"
         yield ""
     changed = [each for each in report.stacks if each.errors or each.changed]
     if changed:

@@ -66,4 +66,5 @@ def _step(change: Change, mask: Mask) -> dict[str, Any]:
         step["replaceReasons"] = replacing
     if change.op is Op.MAY_REPLACE:
         step["mayReplace"] = [each.path for each in change.properties if each.verdict.effect is Effect.MAY_REPLACE]
-    return step
+    named: dict[str, Any] = mask.value(step)
+    return named

@@ -40,7 +40,7 @@ class Mask:
             return {self.text(str(key)): self.value(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.value(item) for item in value]
-        return value
+        return MASK if str(value) in self._secrets else value
 
     def inputs(self, inputs: Mapping[str, Any], secret_paths: Iterable[str]) -> Any:
         """Inputs with everything at the secret paths masked, and the secrets elsewhere too."""
@@ -50,7 +50,9 @@ class Mask:
             if path in paths:
                 return MASK
             if isinstance(value, Mapping):
-                return {key: shown(item, f"{path}.{key}" if path else key) for key, item in value.items()}
+                return {
+                    self.text(str(key)): shown(item, f"{path}.{key}" if path else key) for key, item in value.items()
+                }
             if isinstance(value, list):
                 return [shown(item, f"{path}[{number}]") for number, item in enumerate(value)]
             return self.value(value)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,10 @@ SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a mark of the protocol
 ENCRYPTED: Final = "[encrypted]"
 """Stands for a setting whose key nobody here holds."""
+PLAIN_KEYS: Final = frozenset(
+    {"apiVersion", "cluster", "command", "current-context", "interactiveMode", "kind", "name", "namespace", "server"}
+)
+"""What a kubeconfig says in words that stand elsewhere too: the file is secret as a whole, these words are not."""
 FEWEST_LETTERS: Final = 4
 """A secret shorter than this is masked where it is known to stand and not searched for elsewhere."""
 
@@ -72,7 +78,7 @@ def evaluate(workspace: Workspace, layers: Sequence[Sequence[StackName]]) -> Eva
             jobs = []
             for stack in layer:
                 config, keys = _config(workspace, stack, declared)
-                secrets.update(text for key in keys for text in _texts(_parsed(config[key])))
+                secrets.update(text for key in keys for text in _texts(config[key]))
                 jobs.append({"name": str(stack), "config": config, "secret_keys": keys, "references": exported})
             ask(jobs)
             for job in jobs:
@@ -113,7 +119,8 @@ def _evaluator(root: Path, folder: str) -> Iterator[Any]:
     try:
         yield ask
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its programs too: they would write where nobody cleans up
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
@@ -186,19 +193,21 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, with what is JSON inside a text taken apart as well."""
+def _texts(value: Any, plain: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Every text in a value but those under `plain` keys, with what is JSON inside a text taken apart as well."""
     if isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
+        within = PLAIN_KEYS if value.get("kind") == "Config" else plain
+        for key, item in value.items():
+            if key not in within:
+                yield from _texts(item, within)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from _texts(item, plain)
     elif isinstance(value, str) and value not in {"", UNKNOWN, ENCRYPTED}:
         yield value
         inner = _parsed(value)
         if not isinstance(inner, str):
-            yield from _texts(inner)
+            yield from _texts(inner, plain)
 
 
 def read(name: str, found: Mapping[str, Any]) -> StackDeclared:

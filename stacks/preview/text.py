@@ -51,11 +51,12 @@ def lines(report: Report) -> Iterator[Text]:
 def summary(report: Report) -> str:
     """How much happens, in one line."""
     counts = report.counts
-    if not report.against:
-        return f"{counts[Op.CREATE]} resources in {len(report.stacks)} stacks"
-    said = [f"{counts[op]} {word}" for op, (word, _) in WORDS.items() if counts[op]]
     failed = sum(1 for each in report.stacks if each.errors)
-    return ", ".join([*said, *([f"{failed} stacks could not be evaluated"] if failed else [])]) or "nothing changes"
+    also = [f"{failed} stacks could not be evaluated"] if failed else []
+    if not report.against:
+        return ", ".join([f"{counts[Op.CREATE]} resources in {len(report.stacks) - failed} stacks", *also])
+    said = [f"{counts[op]} {word}" for op, (word, _) in WORDS.items() if counts[op]]
+    return ", ".join([*said, *also]) or "nothing changes"
 
 
 def _errors(report: Report, stack: StackDifference) -> Iterator[Text]:
@@ -82,10 +83,14 @@ def changes(report: Report, stack: StackDifference) -> Iterator[Text]:
 def _change(report: Report, change: Change) -> Iterator[Text]:
     word, style = WORDS[change.op]
     protected = " (protected)" if change.op in {Op.DELETE, Op.REPLACE} and change.old and change.old.protect else ""
-    yield Text.assemble("  ", (f"{word:<12}", style), f"{change.resource.type} {change.resource.name}{protected}")
+    yield Text.assemble(
+        "  ", (f"{word:<12}", style), f"{change.resource.type} {report.mask.text(change.resource.name)}{protected}"
+    )
     for each in change.properties:
         old, new = report.mask.sides(each)
         because = "" if each.verdict.effect is Effect.UPDATE else f"  [{each.verdict.effect}: {each.verdict.rule}]"
-        yield Text.assemble(f"{'':14}{each.path}  ", (old, "red"), " -> ", (new, "green"), (because, "magenta"))
+        yield Text.assemble(
+            f"{'':14}{report.mask.text(each.path)}  ", (old, "red"), " -> ", (new, "green"), (because, "magenta")
+        )
     if change.dependents:
         yield Text(f"{'':14}{change.dependents} resources take what is known of it after up only", style="dim")

@@ -270,7 +270,7 @@ def test_the_command_says_a_line_per_change_and_prints_json_alone(workspace: Wor
     missing = tandem(workspace, "outputs", "--stack", "traffic", "--json")
     assert missing.returncode == 1
     assert "traffic.lab: it is not up" in missing.stderr
-    previewed = tandem(workspace, "preview", "--json")
+    previewed = tandem(workspace, "preview", "--engine", "embedded", "--format", "json")
     assert previewed.returncode == 0, previewed.stderr
     assert json.loads(previewed.stdout)["traffic.lab"]["changeSummary"] == {"create": 1}
 

@@ -30,8 +30,9 @@ pytestmark = pytest.mark.live
 PROGRAM = """
 stack = pulumi.get_stack()
 if stack.startswith("storage"):
-    for key in ("site", "region", "endpoint", "model_bucket", "signal_bucket", "signal_url"):
-        pulumi.export(key, config.require(key))
+    keys = ("site", "region", "endpoint", "model_bucket", "model_key_arn", "signal_bucket", "signal_url")
+    for key in keys:
+        pulumi.export(key, config.get(key) or "")
 else:
     east = Echo("east", region="east")
     slow = config.get_float("slow") or 0

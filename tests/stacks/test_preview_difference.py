@@ -243,3 +243,16 @@ def test_the_digest_has_the_shape_of_the_clis() -> None:
     assert step["replaceReasons"] == ["name"]
     assert step["detailedDiff"]["name"]["kind"] == "update-replace"
     assert step["oldState"]["inputs"] == {"name": "a"}
+
+
+def test_a_secret_in_a_name_a_path_or_a_number_is_masked_too() -> None:
+    canary = "canary-123456"
+    old, new = (resource(f"topic-{canary}", inputs={"rules": [{"key": canary, "days": days}]}) for days in (1, 2))
+    whole = told(declared(old), declared(new), frozenset({canary}))
+    for printed in (
+        "\n".join(line.plain for line in text.lines(whole)),
+        json.dumps(digest.document(whole)),
+        comment.markdown(whole),
+    ):
+        assert "canary" not in printed
+    assert Mask(["123456789"]).value({"pin": 123456789}) == {"pin": MASK}
