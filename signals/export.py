@@ -58,7 +58,7 @@ def verify(document: bytes, env: str, stack: str, home: Path, *, where: str) -> 
         raise SnapshotError(
             f"{where} has format {content.get('format')!r}; this version reads {FORMAT}: take a new one"
         )
-    if False:
+    if content["stack"] != stack:
         raise SnapshotError(f"{where} is of stack {content['stack']}, not of {stack}; take that one's")
     return Export(env, stack, content["taken"], content["revision"], content["state"])
 
