@@ -228,6 +228,12 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
             entry.check(f"access_entries[{number}]")
         if len(set(principals)) != len(principals):
             raise SettingError(f"access_entries names {principals}; each principal has one entry: put them together")
+        labels = [principal.rpartition("/")[2] for principal in principals]
+        if len(set(labels)) != len(labels):
+            raise SettingError(
+                f"access_entries has principals that end alike: {sorted(labels)}; an entry is called by that end: give the"
+                " roles names of their own"
+            )
         admins = [entry for entry in self.access_entries if entry.policy == "AmazonEKSClusterAdminPolicy"]
         if not self.creator_is_admin and not admins:
             raise SettingError(

@@ -63,6 +63,15 @@ def pool(**changes: Any) -> tuple[InstancePool, ...]:
             {"access_entries": (AccessEntry(principal=SOMEBODY, policy=ADMIN, namespaces=("a",)),)},
             "for the whole cluster",
         ),
+        (
+            {
+                "access_entries": (
+                    AccessEntry(principal=SOMEBODY),
+                    AccessEntry(principal=SOMEBODY.replace("1111", "4444")),
+                )
+            },
+            "end alike",
+        ),
         ({"creator_is_admin": False}, "nobody could ever"),
         ({"addons": {"dns": "v1"}}, "add-on"),
         ({"addons_elsewhere": ("dns",)}, "add-on"),
