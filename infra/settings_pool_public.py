@@ -231,8 +231,8 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
         labels = [principal.rpartition("/")[2] for principal in principals]
         if len(set(labels)) != len(labels):
             raise SettingError(
-                f"access_entries has principals that end alike: {sorted(labels)}; an entry is called by that end: give the"
-                " roles names of their own"
+                f"access_entries has principals that end alike: {sorted(labels)}; an entry is called by that end:"
+                " give the roles names of their own"
             )
         admins = [entry for entry in self.access_entries if entry.policy == "AmazonEKSClusterAdminPolicy"]
         if not self.creator_is_admin and not admins:
