@@ -315,7 +315,6 @@ WRITES = {
         name="other", roleArn="arn:aws:iam::123456789012:role/r", resourcesVpcConfig={"subnetIds": ["subnet-1"]}
     ),
     "kms": lambda c: c.create_key(),
-    "s3": lambda c: c.create_bucket(Bucket="other"),
 }
 READS = {
     "route53": lambda c: c.list_hosted_zones(),
@@ -324,7 +323,6 @@ READS = {
     "iam": lambda c: c.list_roles(),
     "eks": lambda c: c.list_clusters(),
     "kms": lambda c: c.list_keys(),
-    "s3": lambda c: c.list_buckets(),
     "sts": lambda c: c.get_caller_identity(),
 }
 
@@ -352,6 +350,13 @@ def test_while_writes_are_refused_reading_goes_on(url, client, refusing) -> None
     seen = _own(url, f"/tandem/requests?since={mark}")
     assert [call["status"] for call in seen["requests"]] == [200] * len(READS)
     assert _own(url, "/tandem/version") == version
+
+
+def test_stores_are_data_plane_and_take_writes_all_the_while(url, client, refusing) -> None:
+    refusing(60)
+    mark = _own(url, "/tandem/requests")["latest"]
+    client("s3").create_bucket(Bucket="kept-anyway")
+    assert _own(url, f"/tandem/requests?since={mark}")["requests"] == []
 
 
 def test_a_refusal_is_told_ended_by_hand_and_ends_by_itself(url, client, refusing, route53) -> None:
