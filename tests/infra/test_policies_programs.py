@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -72,7 +73,12 @@ def _declare(stack: StackName) -> Any:
 @cache
 def as_previewed(env: str) -> Mapping[str, StackDeclared]:
     workspace = Workspace.of(env)
-    found = evaluate(workspace, workspace.order())
+    with ExitStack() as passing:
+        # The lab's version is trained anew on each machine and stands in no tracked file.
+        for stack in (stack for layer in workspace.order() for stack in layer if stack.layer == "serving"):
+            if "tandem:model_digest" not in workspace.settings(stack):
+                passing.enter_context(workspace.passing(stack, {"tandem:model_digest": DIGEST}))
+        found = evaluate(workspace, workspace.order())
     assert found.errors == {}
     return found.stacks
 
