@@ -147,6 +147,8 @@ async def test_a_site_at_three_times_its_limit_sheds_stays_green_and_drags_nobod
     assert seen["200"] > 0, seen
     assert seen["429"] > 0, f"nothing was shed: {seen}"
     assert seen["retry-after"] == seen["429"], "a refusal says when to ask again"
+    # The crowd is one process: on a starved machine it may be late with a body of its own, and is told so.
+    assert seen.pop("408", 0) <= sum(seen.values()) / 100, seen
     assert set(seen) <= {"200", "429", "retry-after"}, seen
     assert {state["code"] for state in states} == {200}, [s for s in states if s["code"] != 200][:1]
     assert any(state["busy"] for state in states), "it says that it is busy"
