@@ -11,6 +11,7 @@ from pulumi import Input, ResourceOptions
 from pulumi_aws import cloudwatch, ec2, iam
 
 from infra import checks
+from infra.log_retention import RETENTIONS
 
 TRUST: Final = {
     "Version": "2012-10-17",
@@ -30,7 +31,7 @@ class FlowLogArgs:
     tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        checks.one_of("days", str(self.days), RETENTIONS)
+        checks.one_of("days", str(self.days), tuple(map(str, RETENTIONS)))
 
 
 class FlowLog(pulumi.ComponentResource):
@@ -74,33 +75,3 @@ def write_flows(group_arn: str) -> dict[str, Any]:
             }
         ],
     }
-
-
-RETENTIONS: Final = tuple(
-    str(days)
-    for days in (
-        1,
-        3,
-        5,
-        7,
-        14,
-        30,
-        60,
-        90,
-        120,
-        150,
-        180,
-        365,
-        400,
-        545,
-        731,
-        1096,
-        1827,
-        2192,
-        2557,
-        2922,
-        3288,
-        3653,
-    )
-)
-"""https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""

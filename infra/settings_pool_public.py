@@ -8,8 +8,8 @@ from typing import ClassVar, Final
 
 from infra import checks, naming
 from infra.checks import SettingError
-from infra.flow_log import RETENTIONS
 from infra.gpu_instances import gpus_of
+from infra.log_retention import RETENTIONS
 from infra.settings_base import AwsSettings
 from infra.settings_pool import NodeGrace
 
@@ -211,7 +211,7 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
                 " has one of each in every zone: list their ids in the order of zones"
             )
         if self.flow_log_days:
-            checks.one_of("flow_log_days", str(self.flow_log_days), RETENTIONS)
+            checks.one_of("flow_log_days", str(self.flow_log_days), tuple(map(str, RETENTIONS)))
 
     def _check_pools(self) -> None:
         if not self.gpu_pools:

@@ -8,37 +8,12 @@ from typing import ClassVar, Final
 
 from infra import checkers, checks, naming, receivers
 from infra.checks import SettingError
+from infra.log_retention import RETENTIONS
 from infra.settings_base import AwsSettings
 from infra.site_check import ASKED, HEARD, SiteCheck
 
 ALIAS_TTL_SECONDS: Final = 60
 """Route 53 answers an alias of a load balancer with this one; none can be chosen."""
-RETENTIONS: Final = (
-    1,
-    3,
-    5,
-    7,
-    14,
-    30,
-    60,
-    90,
-    120,
-    150,
-    180,
-    365,
-    400,
-    545,
-    731,
-    1096,
-    1827,
-    2192,
-    2557,
-    2922,
-    3288,
-    3653,
-)
-"""Days a log group can be told to keep
-(https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,13 +59,14 @@ class Crowd:
         self.size = size
         self.codes: Counter[int] = Counter()
         self.served = 0
+        self.over = False
         self.heads: set[bytes] = set()
 
-    async def user(self, end: float) -> None:
+    async def user(self) -> None:
         reader, writer = await asyncio.open_connection(GATEWAY, 8080)
         first = True
         try:
-            while time.monotonic() < end:
+            while not self.over:
                 writer.write(REQUEST)
                 head = await reader.readuntil(b"\r\n\r\n")
                 code = int(head[9:12])
@@ -77,20 +78,25 @@ class Crowd:
         finally:
             writer.close()
 
-    async def ask(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        await asyncio.gather(*(self.user(end) for _ in range(self.size)))
+    async def ask(self) -> None:
+        await asyncio.gather(*(self.user() for _ in range(self.size)))
+
+    async def ask_for(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, setattr, self, "over", True)
+        await self.ask()
 
 
-async def look(crowd: Crowd, until: float) -> list[dict[str, Any]]:
-    """What /healthz says on fresh connections, once everybody in the crowd had an answer."""
+async def look(crowd: Crowd) -> list[dict[str, Any]]:
+    """What /healthz says on fresh connections for some seconds, once everybody in the crowd had an answer."""
     seen = []
     await stage.until_async(lambda: crowd.served == crowd.size, 20)
-    while time.monotonic() < until:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
         async with httpx.AsyncClient(timeout=5) as client:
             answer = await client.get(f"http://{GATEWAY}:8080/healthz")
         seen.append({"code": answer.status_code, **answer.json()})
         await asyncio.sleep(0.05)
+    crowd.over = True
     return seen
 
 
@@ -101,9 +107,10 @@ def test_more_than_the_limit_is_shed_and_health_stays_green_busy_and_fresh(
     crowd = Crowd(users)
 
     async def overload() -> list[dict[str, Any]]:
-        end = time.monotonic() + SECONDS
-        seen, _ = await asyncio.gather(look(crowd, end), crowd.ask(SECONDS))
-        return seen
+        async with asyncio.TaskGroup() as both:
+            looked = both.create_task(look(crowd))
+            both.create_task(crowd.ask())
+        return looked.result()
 
     with stage.gateway({**variables, "CONCURRENCY_LIMIT": str(limit)}, home):
         stage.until(lambda: stage.health(GATEWAY).get("code") == 200, 30)
@@ -187,7 +194,7 @@ def test_connections_of_users_are_counted_until_they_are_closed(variables: dict[
 def test_turning_away_costs_far_less_than_answering(variables: dict[str, str], home: Path) -> None:
     def per_cpu_second(process: psutil.Process, code: int, size: int, seconds: float) -> float:
         crowd, before = Crowd(size), sum(process.cpu_times()[:2])
-        uvloop.run(crowd.ask(seconds))
+        uvloop.run(crowd.ask_for(seconds))
         return crowd.codes[code] / (sum(process.cpu_times()[:2]) - before)
 
     with stage.gateway({**variables, "CONCURRENCY_LIMIT": "16"}, home) as running:
