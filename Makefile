@@ -30,14 +30,15 @@ $(INSTALLED): pyproject.toml requirements.lock
 rehearse: $(INSTALLED)
 	$(BIN)/tandem rehearse --data $(DATA)
 
-# Two processes: the tests of the whole lab mostly wait for it, and the others need not wait for them. What the first
-# says is shown when both have ended; 5 is pytest's word for "nothing was selected".
+# Three processes, as most tests wait for something: those of the whole lab, those that start servers of their own, and
+# the rest. What the first two say is shown when all have ended; 5 is pytest's word for "nothing was selected".
 test: $(INSTALLED)
-	@log=$$(mktemp); $(BIN)/python -m pytest $(ARGS) tests/live >$$log 2>&1 & lab=$$!; \
-	trap 'kill -INT $$lab 2>/dev/null; wait $$lab; rm -f $$log; exit 130' INT TERM; \
-	$(BIN)/python -m pytest $(ARGS) --ignore tests/live; rest=$$?; \
-	wait $$lab; lab=$$?; cat $$log; rm -f $$log; \
-	for code in $$rest $$lab; do case $$code in 0|5) ;; *) exit $$code;; esac; done
+	@said=$$(mktemp -d); $(BIN)/python -m pytest $(ARGS) tests/live >$$said/lab 2>&1 & lab=$$!; \
+	$(BIN)/python -m pytest $(ARGS) -m live --ignore tests/live >$$said/servers 2>&1 & servers=$$!; \
+	trap 'kill -INT $$lab $$servers 2>/dev/null; wait $$lab $$servers; rm -r $$said; exit 130' INT TERM; \
+	$(BIN)/python -m pytest $(ARGS) -m 'not live' --ignore tests/live; rest=$$?; \
+	wait $$servers; servers=$$?; cat $$said/servers; wait $$lab; lab=$$?; cat $$said/lab; rm -r $$said; \
+	for code in $$rest $$servers $$lab; do case $$code in 0|5) ;; *) exit $$code;; esac; done
 
 test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not live and not pulumi' $(ARGS)

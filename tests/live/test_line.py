@@ -32,7 +32,7 @@ def site_client(deployment: Deployment, site: str) -> httpx.Client:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def deployment(line: Line) -> Deployment:
     return Deployment.read("lab", line.outputs())
 
@@ -132,25 +132,27 @@ def test_a_bad_request_is_told_what_is_wrong_and_never_a_5xx(deployment: Deploym
     assert answer.json()["error"], "the answer says what is wrong"
 
 
-ROLLOUT_SECONDS = 20
 BREAKAGES = {
     "a probe path": (
         "infra/triton.py",
         'ready = f"/v2/models/.*/ready"',
         'ready = "/v2/models/absent/ready"',
         r"/v2/models/absent/ready",
+        20,
     ),
     "a Triton flag": (
         "infra/triton.py",
         "--model-control-mode=none",
         "--model-control-mode=nothing",
         r"Bad option: .--model-control-mode",
+        12,
     ),
     "a missing volume": (
         "infra/triton.py",
         r'VolumeMountArgs\(name="shm", mount_path="/dev/shm"\)',
         'VolumeMountArgs(name="shared", mount_path="/dev/shm")',
         r"volumeMounts.*shared",
+        12,
     ),
 }
 
@@ -158,25 +160,27 @@ BREAKAGES = {
 def test_a_manifest_broken_on_purpose_fails_the_up_and_names_the_resource(line: Line, programs: Path) -> None:
     override = line.home / "lab" / "config" / "Pulumi.serving-private.lab.yaml"
     kept = override.read_text()
-    override.write_text(f"{kept}  tandem:rollout_timeout_seconds: {ROLLOUT_SECONDS}\n")
     settings = programs / "stacks" / "config" / "Pulumi.serving-private.lab.yaml"
-    try:
-        for name, (source, whole, broken, cause) in BREAKAGES.items():
-            with broken_file(programs / source, whole, broken):
-                done = line.tandem("up", "--env", "lab", "--stack", "serving-private", root=programs, check=False)
-            assert done.returncode == 1, f"{name}: {done.stderr}"
-            assert re.search(r"triton-deployment|tandem/triton", done.stderr), (
-                f"{name}: names no resource: {done.stderr}"
-            )
-            assert re.search(cause, done.stderr, re.DOTALL), f"{name}: {done.stderr}"
-        with broken_file(settings, r"(tritonserver@sha256:)[0-9a-f]{64}", rf"\g<1>{'0' * 64}"):
-            done = line.tandem("up", "--env", "lab", "--stack", "serving-private", root=programs, check=False)
-        assert done.returncode == 1
-        assert re.search(r"triton.*nvcr\.io/nvidia/tritonserver@sha256:000", done.stderr, re.DOTALL), done.stderr
-        override.write_text(override.read_text().replace(line.digest, f"sha256:{'1' * 64}"))
+
+    def failed_up(rollout_seconds: int, digest: str = line.digest) -> str:
+        """What an `up` of the broken programs says; it has to fail."""
+        wanted = f"{kept}  tandem:rollout_timeout_seconds: {rollout_seconds}\n"
+        override.write_text(wanted.replace(line.digest, digest))
         done = line.tandem("up", "--env", "lab", "--stack", "serving-private", root=programs, check=False)
-        assert done.returncode == 1
-        assert re.search(r"container fetch.*manifest\.json", done.stderr, re.DOTALL), done.stderr
+        assert done.returncode == 1, done.stderr
+        return done.stderr
+
+    try:
+        for name, (source, whole, broken, cause, rollout_seconds) in BREAKAGES.items():
+            with broken_file(programs / source, whole, broken):
+                said = failed_up(rollout_seconds)
+            assert re.search(r"triton-deployment|tandem/triton", said), f"{name}: names no resource: {said}"
+            assert re.search(cause, said, re.DOTALL), f"{name}: {said}"
+        with broken_file(settings, r"(tritonserver@sha256:)[0-9a-f]{64}", rf"\g<1>{'0' * 64}"):
+            said = failed_up(8)
+        assert re.search(r"triton.*nvcr\.io/nvidia/tritonserver@sha256:000", said, re.DOTALL), said
+        said = failed_up(12, digest=f"sha256:{'1' * 64}")
+        assert re.search(r"container fetch.*manifest\.json", said, re.DOTALL), said
     finally:
         override.write_text(kept)
         line.tandem("up", "--env", "lab", "--stack", "serving-private")
