@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pulumi import Input
 
+from infra.alert_receivers import AlertReceivers
 from infra.checks import SettingError
 
 CERT_MANAGER: Final = "cert-manager"
@@ -19,6 +20,8 @@ GPU_OPERATOR: Final = "gpu-operator"
 KUBE_SYSTEM: Final = "kube-system"
 PROMETHEUS_NAME: Final = "kube-prometheus"
 """What the stack's objects are called; its Prometheus is the Service `kube-prometheus-prometheus`, port 9090."""
+
+NOBODY_TOLD: Final = AlertReceivers()
 
 _VERSION = re.compile(r"v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
 
@@ -45,9 +48,10 @@ def needed(
     cluster_name: Input[str],
     region: Input[str],
     vpc_id: Input[str],
+    alerts: AlertReceivers = NOBODY_TOLD,
 ) -> tuple[Chart, ...]:
     """Every chart a site of this kind needs, as pinned here; Kubernetes 1.34 is supported by each of these versions."""
-    found = [_cert_manager(), _keda(), _prometheus(monitoring_namespace)]
+    found = [_cert_manager(), _keda(), _prometheus(monitoring_namespace, alerts)]
     if gpu_operator:
         found.append(_gpu_operator(driver=driver))
     if public:
@@ -112,13 +116,14 @@ def _keda() -> Chart:
     )
 
 
-def _prometheus(namespace: str) -> Chart:
+def _prometheus(namespace: str, alerts: AlertReceivers) -> Chart:
     # Whatever declares a monitor, a rule or a dashboard is heard, not only what this chart has labelled.
     every = {f"{kind}SelectorNilUsesHelmValues": False for kind in ("serviceMonitor", "podMonitor", "rule", "probe")}
     values = {
         "fullnameOverride": PROMETHEUS_NAME,
         "prometheus": {"prometheusSpec": {**every, "retention": "15d"}},
         "grafana": {"sidecar": {"dashboards": {"enabled": True, "searchNamespace": "ALL"}}},
+        **alerts.values,
     }
     return Chart(
         name=PROMETHEUS,

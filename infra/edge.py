@@ -31,6 +31,8 @@ class EdgeArgs:
     """What the balancer ends TLS with; empty passes connections on as they come."""
     deregistration_seconds: int = 30
     """How long a pod that leaves still gets what is under way to it."""
+    log_bucket: str = ""
+    """What takes the balancer's access log, under the edge's name; empty for no log."""
     protect: bool = True
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -82,6 +84,10 @@ class Edge(pulumi.ComponentResource):
             enable_cross_zone_load_balancing=True,
             # Aliases in DNS hold its name; a new one is a new site to the world.
             enable_deletion_protection=args.protect,
+            # https://docs.aws.amazon.com/elasticloadbalancing/latest/network/enable-access-logs.html
+            access_logs=lb.LoadBalancerAccessLogsArgs(bucket=args.log_bucket, prefix=name, enabled=True)
+            if args.log_bucket
+            else None,
             tags=tags,
             opts=ResourceOptions.merge(child, ResourceOptions(depends_on=args.network)),
         )

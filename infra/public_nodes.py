@@ -53,7 +53,8 @@ class Nodes(pulumi.ComponentResource):
     ) -> None:
         super().__init__("tandem:public_nodes:Nodes", name, {}, opts)
         child = ResourceOptions(parent=self)
-        template = self._template(name, args, pool, image, self._reservation(name, args, pool))
+        reserved = self._reservation(name, args, pool)
+        template = self._template(name, args, pool, image)
         # A number that an autoscaler moves is not moved back by the next `up`.
         moved = ["scalingConfig.desiredSize"] if pool.autoscaled else None
         subnets = args.subnet_ids
@@ -78,7 +79,9 @@ class Nodes(pulumi.ComponentResource):
             labels={**args.labels, **pool.labels},
             taints=taints,
             tags=args.tags,
-            opts=ResourceOptions.merge(child, ResourceOptions(depends_on=args.ready, ignore_changes=moved)),
+            opts=ResourceOptions.merge(
+                child, ResourceOptions(depends_on=[*args.ready, *reserved], ignore_changes=moved)
+            ),
         )
         self.register_outputs({"name": self.group.node_group_name})
 
@@ -101,32 +104,30 @@ class Nodes(pulumi.ComponentResource):
         taint = eks.NodeGroupTaintArgs(key=GPU_TAINT, value="present", effect="NO_SCHEDULE")
         return cls(name, args, pool, opts, image=pool.image, taints=[taint])
 
-    def _reservation(self, name: str, args: NodesArgs, pool: InstancePool) -> pulumi.Input[str] | None:
-        """Id of the reservation the nodes are taken from, made here where the pool says in which zone."""
+    def _reservation(self, name: str, args: NodesArgs, pool: InstancePool) -> list[pulumi.Resource]:
+        """The reservation made here, where the pool says in which zone.
+
+        It is open: nodes that fit take it first, and those above its size are on demand. It grows in place, before the
+        pool does; another instance type makes another one, before its nodes come and before the old one goes
+        (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CapacityReservationSpecification.html).
+        """
         if not pool.reserve_in:
-            return pool.reservation or None
+            return []
         made = ec2.CapacityReservation(
             name,
             availability_zone=pool.reserve_in,
             instance_type=pool.instance_types[0],
             instance_platform="Linux/UNIX",
             instance_count=pool.min,
-            # Only who names it is served from it.
-            instance_match_criteria="targeted",
+            # Targeted, it would refuse the node above its size: that of an upgrade, or of a full pool.
+            instance_match_criteria="open",
             end_date_type="unlimited",
             tags=args.tags,
             opts=ResourceOptions(parent=self),
         )
-        return made.id
+        return [made]
 
-    def _template(
-        self, name: str, args: NodesArgs, pool: InstancePool, image: str, reservation: pulumi.Input[str] | None
-    ) -> ec2.LaunchTemplate:
-        taken = ec2.LaunchTemplateCapacityReservationSpecificationArgs(
-            capacity_reservation_target=ec2.LaunchTemplateCapacityReservationSpecificationCapacityReservationTargetArgs(
-                capacity_reservation_id=reservation
-            )
-        )
+    def _template(self, name: str, args: NodesArgs, pool: InstancePool, image: str) -> ec2.LaunchTemplate:
         return ec2.LaunchTemplate(
             name,
             update_default_version=True,
@@ -145,7 +146,7 @@ class Nodes(pulumi.ComponentResource):
                 )
                 for device, gib in disks(image, pool.disk_gib).items()
             ],
-            capacity_reservation_specification=None if reservation is None else taken,
+            capacity_reservation_specification=taken_from(pool),
             tag_specifications=[
                 ec2.LaunchTemplateTagSpecificationArgs(resource_type=kind, tags=args.tags)
                 for kind in ("instance", "volume")
@@ -153,6 +154,19 @@ class Nodes(pulumi.ComponentResource):
             tags=args.tags,
             opts=ResourceOptions(parent=self),
         )
+
+
+def taken_from(pool: InstancePool) -> ec2.LaunchTemplateCapacityReservationSpecificationArgs | None:
+    """Where its machines come from: a reservation that exists and nothing else, one that fits first, or anywhere."""
+    if pool.reserve_in:
+        return ec2.LaunchTemplateCapacityReservationSpecificationArgs(capacity_reservation_preference="open")
+    if not pool.reservation:
+        return None
+    return ec2.LaunchTemplateCapacityReservationSpecificationArgs(
+        capacity_reservation_target=ec2.LaunchTemplateCapacityReservationSpecificationCapacityReservationTargetArgs(
+            capacity_reservation_id=pool.reservation
+        )
+    )
 
 
 def disks(image: str, gib: int) -> dict[str, int]:

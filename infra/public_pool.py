@@ -11,7 +11,7 @@ from pulumi import Output, ResourceOptions
 from pulumi_aws import eks, iam, kms
 
 from infra.public_nodes import Nodes, NodesArgs
-from infra.settings_pool_public import AccessEntry, InstancePool
+from infra.settings_pool_public import EXTENDED, AccessEntry, InstancePool
 
 BEFORE_NODES: Final = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
 AFTER_NODES: Final = ("coredns", "metrics-server")
@@ -37,6 +37,7 @@ class PublicPoolArgs:
 
     cluster_name: str
     kubernetes_version: str
+    kubernetes_support: str = EXTENDED
     region: str
     subnet_ids: list[Output[str]]
     system_instance_type: str
@@ -53,6 +54,8 @@ class PublicPoolArgs:
     exec_authentication: bool = True
     """Whether clients of the API fetch a token through the AWS CLI."""
     protect: bool = True
+    deletion_protection: bool = True
+    """Whether EKS refuses to delete the cluster, whoever asks; nothing where `protect` is off."""
     network: list[pulumi.Resource] = field(default_factory=list)
     """What has to stand before a node can reach the cluster and the registries."""
     node_labels: dict[str, str] = field(default_factory=dict)
@@ -152,6 +155,9 @@ class PublicPool(pulumi.ComponentResource):
             name=args.cluster_name,
             version=args.kubernetes_version,
             role_arn=role.arn,
+            upgrade_policy=eks.ClusterUpgradePolicyArgs(support_type=args.kubernetes_support.upper()),
+            # By whatever means: https://docs.aws.amazon.com/eks/latest/userguide/deletion-protection.html
+            deletion_protection=args.protect and args.deletion_protection,
             access_config=eks.ClusterAccessConfigArgs(
                 authentication_mode="API", bootstrap_cluster_creator_admin_permissions=args.creator_is_admin
             ),

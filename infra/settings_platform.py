@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from infra import chart, checks, naming
+from infra.alert_receivers import AlertReceivers
 from infra.checks import SettingError
 from infra.settings_base import KINDS, PRIVATE, PUBLIC, Settings
 
@@ -41,6 +42,16 @@ class PlatformSettings(Settings):
     """Chart to version, in the place of the one that is pinned in infra/charts.py."""
     monitoring_namespace: str = "monitoring"
     """Where Prometheus runs: it alone may read the pods' metrics."""
+    alert_secret: str = ""
+    """Secret of that namespace, made by somebody else, with what only Alertmanager may know."""
+    alert_webhooks: tuple[str, ...] = ()
+    """Keys of it, each with one URL that alerts are sent to."""
+    alert_mail_to: tuple[str, ...] = ()
+    alert_mail_from: str = ""
+    alert_mail_server: str = ""
+    """host:port of a mail server that speaks STARTTLS."""
+    alert_mail_user: str = ""
+    """Who logs in there, with the password under `smtp-password` in alert_secret; empty for nobody."""
     lease_image: str
     """What a drill's undo runs in."""
     machines_in_cluster: bool = False
@@ -56,11 +67,29 @@ class PlatformSettings(Settings):
         checks.between("quota_pods", self.quota_pods, 1, 10_000)
         checks.label("monitoring_namespace", self.monitoring_namespace)
         self._check_gpus()
+        self.alerts.check()
+        if self.alerts and chart.PROMETHEUS in self.charts_elsewhere:
+            raise SettingError(
+                f"alert receivers are set and charts_elsewhere has {chart.PROMETHEUS}; who keeps that chart says whom"
+                " it tells: leave one of the two out"
+            )
         known = chart.names(public=self.public, gpu_operator=self.gpu_stack == OPERATOR)
         chart.check_names("charts_elsewhere", self.charts_elsewhere, known)
         chart.check_names("chart_versions", self.chart_versions, known)
         for name, version in self.chart_versions.items():
             chart.check_version(f"chart_versions.{name}", version)
+
+    @property
+    def alerts(self) -> AlertReceivers:
+        """Whom the site's Prometheus tells."""
+        return AlertReceivers(
+            secret=self.alert_secret,
+            webhooks=self.alert_webhooks,
+            mail_to=self.alert_mail_to,
+            mail_from=self.alert_mail_from,
+            mail_server=self.alert_mail_server,
+            mail_user=self.alert_mail_user,
+        )
 
     @property
     def public(self) -> bool:

@@ -15,6 +15,8 @@ from infra.settings_pool import NodeGrace
 
 ON_DEMAND: Final = "on-demand"
 SPOT: Final = "spot"
+EXTENDED: Final = "extended"
+STANDARD: Final = "standard"
 AL2023: Final = "AL2023_x86_64_NVIDIA"
 BOTTLEROCKET: Final = "BOTTLEROCKET_x86_64_NVIDIA"
 ACCESS_POLICIES: Final = (
@@ -23,6 +25,7 @@ ACCESS_POLICIES: Final = (
 """https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html"""
 _PRINCIPAL: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/.+")
 _CERTIFICATE: Final = re.compile(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/.+")
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _RESERVATION: Final = re.compile(r"cr-[0-9a-f]{8,17}")
 
 
@@ -46,9 +49,9 @@ class InstancePool:
     disk_gib: int = 100
     labels: dict[str, str] = field(default_factory=dict)
     reserve_in: str = ""
-    """Zone in which `min` instances of the one type are reserved for this pool; empty for no reservation."""
+    """Zone in which `min` instances of the one type are reserved; nodes above it are on demand. Empty for none."""
     reservation: str = ""
-    """Id of a capacity reservation that exists (cr-...), which this pool takes its nodes from; empty for none."""
+    """Id of a capacity reservation that exists (cr-...), which every node is taken from; empty for none."""
 
     def check(self, key: str, zones: tuple[str, ...]) -> None:
         """Raise SettingError, naming the entry `key`, unless the nodes can be made and counted."""
@@ -145,6 +148,10 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
     """How long it is kept who talked to whom in a network of this site's own; 0 for no flow log."""
     kubernetes_version: str
     """x.y, as EKS wants it."""
+    kubernetes_support: str = EXTENDED
+    """What happens when AWS's standard support of the version ends: extended, or standard, which upgrades it."""
+    deletion_protection: bool = True
+    """Whether EKS itself refuses to delete the cluster, as long as `protect` holds."""
     api_allowed_cidrs: tuple[str, ...] = ()
     """Networks that reach the Kubernetes API from outside; none keeps it inside the VPC."""
     access_entries: tuple[AccessEntry, ...] = ()
@@ -162,6 +169,8 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
     edge_port: int = 443
     edge_certificate: str = ""
     """ARN of the certificate the edge ends TLS with; empty where the gateways do, or nobody does."""
+    edge_log_bucket: str = ""
+    """Bucket that takes the edge's access log, with a policy that lets it be delivered; empty for no such log."""
     edge_deregistration_seconds: int = 30
     """How long a gateway that leaves still gets what is under way to it; it waits for that before it ends."""
     gateway_port: int = 8080
@@ -186,11 +195,21 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
             checks.one_of("add-on", name, ADDONS)
         checks.label("workload_namespace", self.workload_namespace)
         checks.version("kubernetes_version", self.kubernetes_version, parts=2)
+        checks.one_of("kubernetes_support", self.kubernetes_support, (EXTENDED, STANDARD))
         checks.between("system_nodes", self.system_nodes, 1, 100)
         if self.edge_certificate and not _CERTIFICATE.fullmatch(self.edge_certificate):
             raise SettingError(
                 f"edge_certificate is {self.edge_certificate!r}; it is the ARN of a certificate in {self.region}: take"
                 " the one the traffic stack says"
+            )
+        if self.edge_log_bucket and not self.edge_certificate:
+            raise SettingError(
+                f"edge_log_bucket is {self.edge_log_bucket} and edge_certificate is empty; a network load balancer logs"
+                " connections whose TLS it ends, and no others: set the certificate, or leave the bucket out"
+            )
+        if self.edge_log_bucket and not _BUCKET.fullmatch(self.edge_log_bucket):
+            raise SettingError(
+                f"edge_log_bucket is {self.edge_log_bucket!r}; it is the name of a bucket: write it like tandem-audit"
             )
         checks.between("edge_deregistration_seconds", self.edge_deregistration_seconds, 0, 300)
         checks.between("edge_port", self.edge_port, 1, 65535)

@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from lab import control
 from lab.aws.check import HEALTHY_SHARE
 from lab.aws.prober_settings import CHECKER_LIMIT, DEFAULT_CHECKERS
+from lab.coverage import CoverageError
 from lab.members import table
 from lab.process import alive
 from lab.state import LabError, LabState, Plan, log_file
@@ -126,6 +128,39 @@ def logs(
             typer.echo(line)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+class Form(StrEnum):
+    """What a table is written for."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+@app.command()
+def coverage(
+    form: Annotated[Form, typer.Option("--format", help="For people, for machines, for the docs.")] = Form.TEXT,
+    kind: Annotated[
+        str, typer.Option(metavar="FILTER", help="Each property of the kinds with this in their name.")
+    ] = "",
+) -> None:
+    """Tell of each property the programs use whether the lab acts on it, validates it, or only records it."""
+    from lab.coverage import declared, table, text  # the schemas behind it are slow to load, and no other command's
+
+    try:
+        rows = text.of_kinds(table.rows(declared.declared()), kind)
+        if not rows:
+            raise CoverageError(f"no kind that the programs use has {kind!r} in its name; leave --kind out for a list")
+    except CoverageError as error:
+        raise _fail(error) from None
+    if form is Form.JSON:
+        typer.echo(text.document(rows))
+    elif form is Form.MARKDOWN:
+        typer.echo(text.markdown(rows), nl=False)
+    else:
+        for line in text.lines(rows, each=bool(kind)):
+            typer.echo(line)
 
 
 def _lines(path: Path, count: int, *, follow: bool) -> Iterator[str]:

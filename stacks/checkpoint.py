@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-SECRET: Final = ("4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270")
-"""The key and the value that mark a secret in a state; its ciphertext or plaintext lies beside them
-(https://www.pulumi.com/docs/iac/concepts/secrets/)."""
+from stacks.secret_marks import marked
+
 ROOT: Final = "pulumi:pulumi:Stack"
 KUBERNETES: Final = "pulumi:providers:kubernetes"
 CLUSTER_BOUND: Final = "aws:eks/"
@@ -65,8 +64,7 @@ class Checkpoint:
     @property
     def has_plain_secrets(self) -> bool:
         """Whether anybody who reads it reads a secret."""
-        key, mark = SECRET
-        return any(each.get(key) == mark and "ciphertext" not in each for each in _objects(self.document))
+        return any(marked(each) and "ciphertext" not in each for each in _objects(self.document))
 
     def without_cluster(self, *, pool: bool, management: str | None) -> tuple[Checkpoint, list[dict[str, Any]]]:
         """The state without what lived in the site's cluster, and what that was.

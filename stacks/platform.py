@@ -68,5 +68,6 @@ def _charts(pool: Recorded, settings: PlatformSettings) -> tuple[chart.Chart, ..
         cluster_name=pool.filled("cluster_name"),
         region=pool.text("region"),
         vpc_id=pool.text("vpc_id"),
+        alerts=settings.alerts,
     )
     return chart.chosen(needed, settings.charts_elsewhere, settings.chart_versions)

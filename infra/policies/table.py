@@ -15,7 +15,7 @@ END: Final = "<!-- end of rules -->"
 def row(rule: Rule) -> str:
     """One rule as a line of the table."""
     callers = "preview, check" if rule.secretness else "preview, check, CLI"
-    return f"| `{rule.name}` | {rule.says} | {rule.over} | {rule.only or 'all'} | {callers} |"
+    return f'| <a id="{rule.name}"></a>`{rule.name}` | {rule.says} | {rule.over} | {rule.only or "all"} | {callers} |'
 
 
 def table() -> str:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from infra.policies.declared import Declared, StackDeclared
-from stacks.preview.replacement import ORDER, Effect, Verdict, verdict
+from stacks.preview.effect import ORDER, Effect, Verdict
+from stacks.preview.replacement import verdict
 
 
 class Op(StrEnum):
@@ -26,18 +27,30 @@ ABSENT: Final = object()
 """There is no value at this path."""
 NAMES: Final = ("name", "key", "id", "cidrBlock")
 """Keys that tell the items of a list from each other, whatever their order."""
+RECORDED: Final = (
+    "left to whoever moves it, and sent along as the state has it: refresh the state before `up`, and see that it lies"
+    " within what is declared beside it"
+)
 _BY_EFFECT: Final = {Effect.UPDATE: Op.UPDATE, Effect.MAY_REPLACE: Op.MAY_REPLACE, Effect.REPLACE: Op.REPLACE}
 
 
-@dataclass(frozen=True)
-class Property:
-    """One changed property."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One changed value of the settings."""
 
     path: str
     old: Any
     new: Any
-    verdict: Verdict
     secret: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Property(Setting):
+    """One changed property of a resource."""
+
+    verdict: Verdict
+    note: str = ""
+    """Of one that is left alone and goes along all the same: what that means."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,13 @@ class StackDifference:
     changes: tuple[Change, ...]
     errors: tuple[str, ...] = ()
     counts: dict[Op, int] = field(default_factory=dict)
+    settings: tuple[Setting, ...] = ()
+    """Settings that its program gets otherwise than before."""
+
+    @property
+    def told(self) -> bool:
+        """Whether there is anything to say of it."""
+        return bool(self.errors or self.changed or self.settings)
 
     @property
     def changed(self) -> tuple[Change, ...]:
@@ -98,16 +118,29 @@ def _compared(old: Declared, new: Declared) -> Change:
         if any(_same_path(path, ignored) for ignored in new.ignores):
             continue
         secret = any(path.startswith(each) or each.startswith(path) for each in (*old.secrets, *new.secrets))
-        properties.append(Property(path, before, after, verdict(new.type, path), secret))
+        judged = verdict(new.type, path, old.inputs, new.inputs)
+        properties.append(Property(path=path, old=before, new=after, verdict=judged, secret=secret))
+    properties += _sent_along(new, [each.path for each in properties])
     if old.protect != new.protect:
         rule = Verdict(Effect.UPDATE, "an option of the engine; the cloud does not see it")
-        properties.append(Property("[protect]", old.protect, new.protect, rule))
+        properties.append(Property(path="[protect]", old=old.protect, new=new.protect, verdict=rule))
     if not properties:
         return Change(Op.SAME, old, new)
     worst = max((each.verdict.effect for each in properties), key=ORDER.index)
     if not new.custom:
         worst = Effect.UPDATE  # a component groups others; nothing of its own can be replaced
     return Change(_BY_EFFECT[worst], old, new, tuple(properties))
+
+
+def _sent_along(new: Declared, changed: Sequence[str]) -> list[Property]:
+    """What is left alone in a block that changes: such a block is sent as a whole, like EKS's scalingConfig."""
+    found = []
+    for ignored in sorted(new.ignores):
+        block, _, name = ignored.rpartition(".")
+        if block and new.type.startswith("aws:") and any(_same_path(path, block) for path in changed):
+            rule = Verdict(Effect.UPDATE, RECORDED)
+            found.append(Property(path=f"{block}.{name}", old=ABSENT, new=ABSENT, verdict=rule, note=RECORDED))
+    return found
 
 
 def _with_dependents(change: Change, resources: Any) -> Change:

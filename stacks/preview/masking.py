@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from infra.policies.declared import UNKNOWN
-from stacks.preview.difference import ABSENT, Property
+from stacks.preview.difference import ABSENT, Setting
 
 MASK: Final = "[secret]"
 LATER: Final = "known after up"
@@ -59,7 +59,7 @@ class Mask:
 
         return {key: shown(value, key) for key, value in inputs.items()}
 
-    def sides(self, changed: Property) -> tuple[str, str]:
+    def sides(self, changed: Setting) -> tuple[str, str]:
         """Both sides of a change in a few words."""
         if changed.secret:
             return (NOTHING if changed.old is ABSENT else MASK), (NOTHING if changed.new is ABSENT else MASK)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from infra.policies import rules
 from infra.policies.rule import Undecided, Violation
 from stacks.contract import StackName
-from stacks.preview.difference import Op, StackDifference, difference
+from stacks.preview.difference import Op, Setting, StackDifference, difference, walk
 from stacks.preview.masking import Mask
-from stacks.preview.revision import Evaluated
+from stacks.preview.revision import Evaluated, Settings
 
 HEAD: Final = "program diff: no state, no drift"
 """What every form says first: nobody asked a cloud or a state."""
+RULES: Final = "docs/policies.md"
+"""Where each rule that is named stands, under its own name."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Report:
     undecided: int
     """So many verdicts hang on values that are known after `up` only."""
     mask: Mask
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    """What each stack's program was given."""
 
     @property
     def failed(self) -> bool:
@@ -56,9 +61,36 @@ def report(env: str, order: Sequence[StackName], old: Evaluated | None, new: Eva
         if not errors and old is not None and name in old.errors:
             errors = (f"the revision {against} could not be evaluated: {old.errors[name][0]}",)
         found = StackDifference(name, (), errors) if errors else difference(name, before, new.stacks.get(name))
-        stacks.append(found)
+        changed = _changed(old.settings.get(name), new.settings.get(name)) if old else ()
+        stacks.append(replace(found, settings=changed))
     verdicts = rules.judge(new.stacks)
     violations = tuple(each for each in verdicts if not isinstance(each, Undecided))
     undecided = len(verdicts) - len(violations)
     secrets = new.secrets | (old.secrets if old else frozenset())
-    return Report(env, against, tuple(stacks), violations, undecided, Mask(secrets))
+    return Report(env, against, tuple(stacks), violations, undecided, Mask(secrets), new.settings)
+
+
+def _changed(old: Settings | None, new: Settings | None) -> tuple[Setting, ...]:
+    """What stands otherwise in the settings; lists and mappings are compared in their parts, secrets as a whole.
+
+    A key that is new, or gone, and has its default says nothing of this stack.
+    """
+    if old is None or new is None:
+        return ()
+    secret = old.secret | new.secret
+    told = old.given | new.given | (set(old.values) & set(new.values))
+    before, after = (
+        {key: text if key in secret else _read(text) for key, text in each.values.items() if key in told}
+        for each in (old, new)
+    )
+    return tuple(
+        Setting(path=path, old=one, new=other, secret=any(path == key for key in secret))
+        for path, one, other in walk(before, after)
+    )
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

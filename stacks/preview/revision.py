@@ -16,23 +16,26 @@ from typing import Any, Final
 
 import yaml
 
-from infra.policies.declared import UNKNOWN, Declared, StackDeclared
+from infra.policies.declared import Declared, StackDeclared
 from stacks.contract import PROJECT, StackName
 from stacks.preview import PreviewError
+from stacks.preview.credentials import ENCRYPTED, misplaced, texts
+from stacks.secret_marks import encrypted, is_ciphertext, marked
 from stacks.workspace import Workspace, WorkspaceError
 
 EVALUATOR: Final = Path(__file__).with_name("evaluator.py")
 GIT_SECONDS: Final = 60
-SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a mark of the protocol
-ENCRYPTED: Final = "[encrypted]"
-"""Stands for a setting whose key nobody here holds."""
-PLAIN_KEYS: Final = frozenset(
-    {"apiVersion", "cluster", "command", "current-context", "interactiveMode", "kind", "name", "namespace", "server"}
-)
-"""What a kubeconfig says in words that stand elsewhere too: the file is secret as a whole, these words are not."""
-FEWEST_LETTERS: Final = 4
-"""A secret shorter than this is masked where it is known to stand and not searched for elsewhere."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One stack's settings as its program gets them, defaults and all."""
+
+    values: Mapping[str, str]
+    secret: frozenset[str]
+    """Keys of those that are secret."""
+    given: frozenset[str]
+    """Keys of those that stand in a file; the others have their default."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Evaluated:
     errors: dict[str, list[str]] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
     """Every value that may be printed nowhere."""
+    settings: dict[str, Settings] = field(default_factory=dict)
+    """What each stack's program was given."""
 
 
 @contextmanager
@@ -72,13 +77,16 @@ def evaluate(workspace: Workspace, layers: Sequence[Sequence[StackName]]) -> Eva
     stacks: dict[str, StackDeclared] = {}
     exported: dict[str, dict[str, Any]] = {}
     errors: dict[str, list[str]] = {}
+    settings: dict[str, Settings] = {}
     secrets: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="tandem-preview-") as folder, _evaluator(workspace.root, folder) as ask:
         for layer in layers:
             jobs = []
             for stack in layer:
                 config, keys = _config(workspace, stack, declared)
-                secrets.update(text for key in keys for text in _texts(config[key]))
+                settings[str(stack)] = Settings(config, frozenset(keys), frozenset(workspace.settings(stack)))
+                secrets.update(text for key in keys for text in texts(config[key]))
+                secrets.update(text for value in config.values() for text in misplaced(value))
                 jobs.append({"name": str(stack), "config": config, "secret_keys": keys, "references": exported})
             ask(jobs)
             for job in jobs:
@@ -90,8 +98,8 @@ def evaluate(workspace: Workspace, layers: Sequence[Sequence[StackName]]) -> Eva
                 stacks[name] = read(name, found)
                 exported[name] = found["outputs"]
                 for resource in stacks[name].resources:
-                    secrets.update(_texts([_at(resource.inputs, path) for path in resource.secrets]))
-    return Evaluated(stacks, errors, frozenset(each for each in secrets if len(each) >= FEWEST_LETTERS))
+                    secrets.update(texts([_at(resource.inputs, path) for path in resource.secrets]))
+    return Evaluated(stacks, errors, frozenset(secrets), settings)
 
 
 @contextmanager
@@ -161,20 +169,14 @@ def _config(workspace: Workspace, stack: StackName, declared: Mapping[str, Any])
         if spec.get("value", spec.get("default")) is not None
     }
     values |= given
-    marked = {key for key, value in values.items() if _encrypted(value)}
-    secret = sorted(marked | {key for key, spec in declared.items() if spec.get("secret") and key in values})
+    ciphered = {key for key, value in values.items() if encrypted(value)}
+    secret = sorted(ciphered | {key for key, spec in declared.items() if spec.get("secret") and key in values})
     return {key: _text(_decrypted(value)) for key, value in values.items()}, secret
-
-
-def _encrypted(value: Any) -> bool:
-    if isinstance(value, dict):
-        return set(value) == {"secure"} or any(_encrypted(item) for item in value.values())
-    return isinstance(value, list) and any(_encrypted(item) for item in value)
 
 
 def _decrypted(value: Any) -> Any:
     if isinstance(value, dict):
-        return ENCRYPTED if set(value) == {"secure"} else {key: _decrypted(item) for key, item in value.items()}
+        return ENCRYPTED if is_ciphertext(value) else {key: _decrypted(item) for key, item in value.items()}
     return [_decrypted(item) for item in value] if isinstance(value, list) else value
 
 
@@ -184,30 +186,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return json.dumps(value, sort_keys=True)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _texts(value: Any, plain: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Every text in a value but those under `plain` keys, with what is JSON inside a text taken apart as well."""
-    if isinstance(value, Mapping):
-        within = PLAIN_KEYS if value.get("kind") == "Config" else plain
-        for key, item in value.items():
-            if key not in within:
-                yield from _texts(item, within)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item, plain)
-    elif isinstance(value, str) and value not in {"", UNKNOWN, ENCRYPTED}:
-        yield value
-        inner = _parsed(value)
-        if not isinstance(inner, str):
-            yield from _texts(inner, plain)
 
 
 def read(name: str, found: Mapping[str, Any]) -> StackDeclared:
@@ -240,7 +218,7 @@ def plain(properties: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str]
 
     def opened(value: Any, path: str) -> Any:
         if isinstance(value, Mapping):
-            if value.get(SIGNATURE) == SECRET:
+            if marked(value):
                 secrets.add(path)
                 return opened(value.get("value"), path)
             return {key: opened(item, f"{path}.{key}" if path else key) for key, item in value.items()}

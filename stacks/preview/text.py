@@ -9,8 +9,8 @@ from typing import Final
 from rich.text import Text
 
 from stacks.preview.difference import Change, Op, StackDifference
-from stacks.preview.replacement import Effect
-from stacks.preview.report import HEAD, Report
+from stacks.preview.effect import Effect
+from stacks.preview.report import HEAD, RULES, Report
 
 WORDS: Final = {
     Op.DELETE: ("delete", "red"),
@@ -30,7 +30,7 @@ def lines(report: Report) -> Iterator[Text]:
         yield Text(f"{report.env}: everything the programs declare")
     same = []
     for stack in report.stacks:
-        if not stack.errors and not stack.changed:
+        if not stack.told:
             same.append(stack.stack)
             continue
         yield Text()
@@ -44,6 +44,8 @@ def lines(report: Report) -> Iterator[Text]:
         yield Text.assemble(("violation ", "bold red"), report.mask.text(str(violation)))
     if not report.violations:
         yield Text("no rule is violated", style="green")
+    else:
+        yield Text(f"each rule, in its own words: {RULES}", style="dim")
     if report.undecided:
         yield Text(f"{report.undecided} verdicts of rules hang on values that are known after up only", style="dim")
 
@@ -73,8 +75,13 @@ def listing(report: Report, stack: StackDifference) -> Iterator[Text]:
 
 
 def changes(report: Report, stack: StackDifference) -> Iterator[Text]:
-    """What happens to the stack's resources, and by which rule where it is more than an update."""
+    """Settings that changed; what happens to the resources, and by which rule where it is more than an update."""
     yield from _errors(report, stack)
+    for setting in stack.settings:
+        old, new = report.mask.sides(setting)
+        yield Text.assemble(
+            f"  {'setting':<12}{report.mask.text(setting.path)}  ", (old, "red"), " -> ", (new, "green")
+        )
     for change in stack.changed:
         if change.resource.custom or change.op not in {Op.CREATE, Op.DELETE}:
             yield from _change(report, change)
@@ -87,6 +94,9 @@ def _change(report: Report, change: Change) -> Iterator[Text]:
         "  ", (f"{word:<12}", style), f"{change.resource.type} {report.mask.text(change.resource.name)}{protected}"
     )
     for each in change.properties:
+        if each.note:
+            yield Text(f"{'':14}{report.mask.text(each.path)}  {each.note}", style="magenta")
+            continue
         old, new = report.mask.sides(each)
         because = "" if each.verdict.effect is Effect.UPDATE else f"  [{each.verdict.effect}: {each.verdict.rule}]"
         yield Text.assemble(

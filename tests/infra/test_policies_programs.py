@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -20,11 +19,9 @@ from infra import settings
 from infra.policies.declared import StackDeclared
 from infra.policies.rules import RULES, Undecided, check, judge
 from stacks.contract import SITE_LAYERS, StackName
-from stacks.preview.revision import evaluate
 from stacks.workspace import Workspace
 from tests.infra.declaring import declared
-
-DIGEST = "sha256:" + "a" * 64
+from tests.previewed import DIGEST, as_previewed
 
 
 def without_a_file(env: str) -> list[str]:
@@ -70,19 +67,6 @@ def _declare(stack: StackName) -> Any:
     return importlib.import_module(f"stacks.{stack.layer}").declare(stack, settings.read(stack.layer, stack.site))
 
 
-@cache
-def as_previewed(env: str) -> Mapping[str, StackDeclared]:
-    workspace = Workspace.of(env)
-    with ExitStack() as passing:
-        # The lab's version is trained anew on each machine and stands in no tracked file.
-        for stack in (stack for layer in workspace.order() for stack in layer if stack.layer == "serving"):
-            if "tandem:model_digest" not in workspace.settings(stack):
-                passing.enter_context(workspace.passing(stack, {"tandem:model_digest": DIGEST}))
-        found = evaluate(workspace, workspace.order())
-    assert found.errors == {}
-    return found.stacks
-
-
 @every_environment
 def test_the_programs_keep_to_every_rule_when_all_is_known(env: str) -> None:
     found = judge(with_stand_ins(env))
@@ -91,13 +75,13 @@ def test_the_programs_keep_to_every_rule_when_all_is_known(env: str) -> None:
 
 @every_environment
 def test_the_programs_keep_to_every_rule_as_a_preview_sees_them(env: str) -> None:
-    found = check(as_previewed(env))
+    found = check(as_previewed(env).stacks)
     assert not found, "\n".join(map(str, found))
 
 
 @every_environment
 def test_what_a_preview_leaves_open_has_a_stand_in_that_decides_it(env: str) -> None:
-    left = {found.rule for found in judge(as_previewed(env)) if isinstance(found, Undecided)}
+    left = {found.rule for found in judge(as_previewed(env).stacks) if isinstance(found, Undecided)}
     decided = {rule.name for rule in RULES if not list(rule.verdicts(with_stand_ins(env)))}
     assert left <= decided
 

@@ -23,7 +23,7 @@ TOKEN = re.compile(r'"((?:aws|kubernetes):[\w.-]+/\w+:\w+)"')
 def test_the_page_lists_the_rules_as_they_are() -> None:
     page = table.PAGE.read_text(encoding="utf-8")
     assert table.written(page) == page, "docs/policies.md is not today's: python -m infra.policies.table"
-    assert all(f"| `{rule.name}` |" in page for rule in RULES)
+    assert all(f'<a id="{rule.name}"></a>`{rule.name}` |' in page for rule in RULES), "a preview links to each rule"
 
 
 def test_outputs_that_rules_read_are_of_the_contract() -> None:

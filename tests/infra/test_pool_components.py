@@ -11,6 +11,7 @@ import pulumi
 import pytest
 
 from infra.edge import Edge, EdgeArgs
+from infra.identity import bind_targets
 from infra.network import Network, NetworkArgs, subnet_blocks
 from infra.public_pool import AFTER_NODES, BEFORE_NODES, PublicPool, PublicPoolArgs, kubeconfig
 from infra.settings_pool_public import BOTTLEROCKET, SPOT, AccessEntry, InstancePool
@@ -93,8 +94,20 @@ def test_a_reservation_is_made_where_the_pool_says_and_its_nodes_stand_there() -
     assert made["instanceCount"] == 2
     assert made["availabilityZone"] == "eu-central-1b"
     assert graph.one("NodeGroup", "public-gpu")["subnetIds"] == ["subnet-2"]
-    target = graph.one("LaunchTemplate", "public-gpu")["capacityReservationSpecification"]["capacityReservationTarget"]
-    assert target["capacityReservationId"] == "public-gpu-id"
+
+
+def test_a_pool_larger_than_its_reservation_gets_nodes_on_top() -> None:
+    graph = gpu_pool(instance_types=("g6.xlarge",), reserve_in="eu-central-1b", min=2, desired=2, max=5)
+    assert graph.one("CapacityReservation")["instanceMatchCriteria"] == "open"
+    taken = graph.one("LaunchTemplate", "public-gpu")["capacityReservationSpecification"]
+    assert taken == {"capacityReservationPreference": "open"}, "a target would refuse what is above it"
+
+
+def test_a_reservation_comes_before_its_nodes_and_goes_after_them() -> None:
+    graph = gpu_pool(instance_types=("g6.xlarge",), reserve_in="eu-central-1b", min=2, desired=2)
+    urns = graph.request("NodeGroup", "public-gpu").dependencies
+    assert any("CapacityReservation::public-gpu" in urn for urn in urns)
+    assert not graph.request("CapacityReservation", "public-gpu").deleteBeforeReplaceDefined
 
 
 def test_a_reservation_that_exists_is_named_and_none_is_made() -> None:
@@ -102,6 +115,26 @@ def test_a_reservation_that_exists_is_named_and_none_is_made() -> None:
     assert graph.of("CapacityReservation") == {}
     target = graph.one("LaunchTemplate", "public-gpu")["capacityReservationSpecification"]["capacityReservationTarget"]
     assert target["capacityReservationId"] == "cr-0123456789abcdef0"
+
+
+@pytest.mark.parametrize(("protect", "kept"), [(True, True), (False, False)])
+def test_eks_refuses_to_delete_a_cluster_as_long_as_it_is_protected(protect: bool, kept: bool) -> None:
+    cluster = public_pool(protect=protect).one("Cluster")
+    assert cluster["deletionProtection"] is kept
+    assert public_pool(protect=protect, deletion_protection=False).one("Cluster")["deletionProtection"] is False
+
+
+def test_what_happens_at_the_end_of_a_versions_support_is_always_said() -> None:
+    """Left out, EKS would keep what it was told before."""
+    assert public_pool().one("Cluster")["upgradePolicy"] == {"supportType": "EXTENDED"}
+    assert public_pool(kubernetes_support="standard").one("Cluster")["upgradePolicy"] == {"supportType": "STANDARD"}
+
+
+def test_nodes_have_the_control_planes_version_and_wait_for_it() -> None:
+    graph = public_pool(kubernetes_version="1.35")
+    assert {group["version"] for group in graph.of("NodeGroup").values()} == {"1.35"}
+    assert graph.one("Cluster")["version"] == "1.35"
+    assert any("eks/cluster:Cluster" in urn for urn in graph.request("NodeGroup", "public-gpu").dependencies)
 
 
 def test_the_network_plugin_enforces_policies_before_a_node_joins() -> None:
@@ -221,6 +254,29 @@ def test_no_private_subnet_is_routed_from_the_internet() -> None:
         for route in table["routes"]
     )
     assert graph.without_parent() == set()
+
+
+@pytest.mark.parametrize("bucket", ["", "tandem-audit"])
+def test_who_connects_is_logged_where_a_bucket_takes_it(bucket: str) -> None:
+    args = EdgeArgs(
+        vpc_id="vpc",
+        subnet_ids=[pulumi.Output.from_input("subnet-1")],
+        port=443,
+        target_port=8080,
+        health_path="/healthz",
+        certificate_arn="arn:aws:acm:::certificate",
+        log_bucket=bucket,
+    )
+    logs = run(lambda: Edge("edge", args).address).one("LoadBalancer").get("accessLogs")
+    assert logs == ({"bucket": "tandem-audit", "prefix": "edge", "enabled": True} if bucket else None)
+
+
+def test_who_binds_gateways_may_open_the_clusters_own_security_group_for_them_and_no_other() -> None:
+    statements = {each["Sid"]: each for each in bind_targets("arn:aws:tg:::edge", "public")["Statement"]}
+    opening = statements["Open"]
+    assert opening["Action"] == ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"]
+    assert opening["Condition"] == {"StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/public": "owned"}}
+    assert statements["Bind"]["Resource"] == "arn:aws:tg:::edge"
 
 
 def test_the_edge_keeps_its_addresses_and_opens_one_port() -> None:

@@ -103,7 +103,10 @@ def machines(count: int, *, gpus: int = 0, taints: str = "", cpu: str = "8") -> 
             "clusterName": "bench",
             "replicas": count,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"clusterName": "bench"}},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"clusterName": "bench", "bootstrap": {}, "infrastructureRef": {}},
+            },
         },
     }
 

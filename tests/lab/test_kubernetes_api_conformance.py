@@ -306,14 +306,14 @@ class TestOfficialClient:
 
     def test_custom_resources(self, cluster: Cluster) -> None:
         custom = client.CustomObjectsApi(cluster.api)
-        place = ("cluster.x-k8s.io", "v1beta1", "default", "machinedeployments")
+        place = ("cluster.x-k8s.io", "v1beta1", "default", "machinesets")
         custom.create_namespaced_custom_object(
             *place, {"metadata": {"name": "gpu"}, "spec": {"replicas": 1, "clusterName": "c"}}
         )
         custom.patch_namespaced_custom_object_scale(*place, "gpu", {"spec": {"replicas": 3}})
         assert custom.get_namespaced_custom_object(*place, "gpu")["spec"] == {"replicas": 3, "clusterName": "c"}
         names = client.ApiextensionsV1Api(cluster.api).list_custom_resource_definition().items
-        assert "machinedeployments.cluster.x-k8s.io" in {entry.metadata.name for entry in names}
+        assert "machinesets.cluster.x-k8s.io" in {entry.metadata.name for entry in names}
 
     def test_the_dynamic_client_finds_every_kind(self, cluster: Cluster, tmp_path: Any) -> None:
         found = dynamic.DynamicClient(cluster.api, cache_file=str(tmp_path / "discovery.json"))
@@ -389,9 +389,7 @@ class TestKr8s:
             )
         )
         assert list(web.logs(tail_lines=2)) == ["default/web/main line 3", "default/web/main line 4"]
-        machines = new_class(
-            "MachineDeployment", "cluster.x-k8s.io/v1beta1", namespaced=True, asyncio=False, scalable=True
-        )
+        machines = new_class("MachineSet", "cluster.x-k8s.io/v1beta1", namespaced=True, asyncio=False, scalable=True)
         machines({"metadata": {"name": "gpu"}, "spec": {"replicas": 1}}, api=api).create()
         machines.get("gpu", api=api).scale(2)
         assert machines.get("gpu", api=api).spec.replicas == 2

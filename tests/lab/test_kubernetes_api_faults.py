@@ -68,7 +68,11 @@ def test_pods_are_looked_for_in_the_namespace_of_the_fault_and_on_their_way_out(
         (kinds.NETWORK_CHAOS, {**DELAY, "direction": "from"}, "spec.target"),
         (kinds.NETWORK_CHAOS, {**DELAY, "externalTargets": ["192.0.2.1"]}, "spec.externalTargets"),
         (kinds.NETWORK_CHAOS, {**PARTITION, "target": {**CHOSEN, "mode": "one"}}, "spec.target.mode"),
-        (kinds.NETWORK_CHAOS, {**BANDWIDTH, "bandwidth": {"rate": "fast"}}, "spec.bandwidth.rate"),
+        (
+            kinds.NETWORK_CHAOS,
+            {**BANDWIDTH, "bandwidth": {"rate": "fast", "limit": 1, "buffer": 1}},
+            "spec.bandwidth.rate",
+        ),
         (kinds.NETWORK_CHAOS, {**BANDWIDTH, "bandwidth": {"rate": "1mbps", "limit": 1}}, "spec.bandwidth.buffer"),
         (kinds.HTTP_CHAOS, {**ABORT, "abort": False}, "spec.abort"),
         (kinds.HTTP_CHAOS, {**ABORT, "target": "Both"}, "spec.target"),

@@ -241,7 +241,7 @@ class TestApply:
 
     def test_of_a_custom_resource_and_of_a_status(self, store: Store) -> None:
         config: dict[str, Any] = {"metadata": {"name": "gpu"}, "spec": {"replicas": 1, "template": {"spec": {"a": 1}}}}
-        arguments = (kinds.MACHINE_DEPLOYMENT, "default", "gpu")
+        arguments = (kinds.MACHINE_SET, "default", "gpu")
         store.patch(*arguments, config, PatchType.APPLY, field_manager="tandem")
         done = store.patch(
             *arguments, {"status": {"replicas": 1}}, PatchType.APPLY, subresource="status", field_manager="capi"

@@ -66,7 +66,15 @@ SPECS: dict[Kind, dict[str, Any]] = {
     kinds.ENDPOINTS: {"subsets": [{"addresses": [{"ip": "127.78.0.9"}], "ports": [{"port": 80}]}]},
     kinds.PRIORITY_CLASS: {"value": 3},
     kinds.NAMESPACE: {"spec": {"finalizers": ["kubernetes"]}},
-    kinds.MACHINE_DEPLOYMENT: {"spec": {"clusterName": "c", "replicas": 2, "template": {"spec": {"a": [1]}}}},
+    kinds.MACHINE_SET: {"spec": {"clusterName": "c", "replicas": 2, "template": {"spec": {"a": [1]}}}},
+    kinds.MACHINE_DEPLOYMENT: {
+        "spec": {
+            "clusterName": "c",
+            "replicas": 2,
+            "selector": SELECTOR,
+            "template": {"spec": {"clusterName": "c", "bootstrap": {"dataSecretName": "s"}, "infrastructureRef": {}}},
+        }
+    },
 }
 NONSENSE: st.SearchStrategy[Any] = st.sampled_from(
     [

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import kubernetes.client
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from lab.kubernetes.api import pod_proxy
@@ -126,13 +132,56 @@ async def test_method_path_query_body_and_headers_are_passed_on(
     assert (seen["headers"]["X-Own"], "Authorization" in seen["headers"]) == ("1", False)
 
 
-@pytest.mark.parametrize("named", ["web", "http:web:{port}"])
+@pytest.mark.parametrize("named", ["web", "http:web:{port}", "http:web:"])
 async def test_the_port_may_be_left_out_and_the_scheme_be_named(
     cluster: Cluster, session: aiohttp.ClientSession, named: str
 ) -> None:
     pod = named.format(port=cluster.port)
     async with session.get(f"{cluster.url}/api/v1/namespaces/default/pods/{pod}/proxy") as answer:
         assert (await answer.json(content_type=None))["path"] == "/"
+
+
+async def test_a_pod_that_speaks_tls_is_asked_so_and_its_certificate_is_not_looked_at(
+    cluster: Cluster, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*of_nobody(tmp_path))
+    pod = web.Application()
+    pod.router.add_route("*", "/{path:.*}", cluster.answer)
+    runner = web.AppRunner(pod, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, POD_IP, 0, ssl_context=tls).start()
+        port = runner.addresses[0][1]
+        async with session.get(cluster.at("/metrics", pod="https:web", port=port)) as answer:
+            assert (answer.status, (await answer.json(content_type=None))["path"]) == (418, "/metrics")
+        async with session.get(cluster.at("/metrics", port=port)) as answer:
+            assert answer.status in (400, 503), "plain http to such a pod is no answer of its own"
+    finally:
+        await runner.cleanup()
+
+
+def of_nobody(folder: Path) -> tuple[Path, Path]:
+    """A certificate that names nobody and its key, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now - timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    certificate, private = folder / "tls.crt", folder / "tls.key"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate, private
 
 
 async def test_a_redirect_is_the_clients_to_follow(cluster: Cluster, session: aiohttp.ClientSession) -> None:
@@ -179,7 +228,8 @@ async def test_a_pod_that_says_nothing_in_time_is_503(
         ("absent", 404, 'pods "absent" not found'),
         ("new:80", 400, "address not allowed"),
         ("web:http", 400, "with the number of a port"),
-        ("https:web:80", 400, "with the number of a port"),
+        ("ftp:web:80", 400, "with the number of a port"),
+        ("https:web:80:1", 400, "with the number of a port"),
         ("web:99999", 400, "with the number of a port"),
     ],
 )

@@ -571,16 +571,14 @@ class TestScale:
             store.update(kinds.DEPLOYMENT, {**done, "spec": {"replicas": -1}}, subresource="scale")
 
     def test_of_a_custom_resource(self, store: Store) -> None:
-        store.create(
-            kinds.MACHINE_DEPLOYMENT, {"metadata": {"name": "gpu"}, "spec": {"clusterName": "c", "replicas": 2}}
-        )
+        store.create(kinds.MACHINE_SET, {"metadata": {"name": "gpu"}, "spec": {"clusterName": "c", "replicas": 2}})
         store.patch(
-            kinds.MACHINE_DEPLOYMENT, "default", "gpu", {"spec": {"replicas": 5}}, PatchType.MERGE, subresource="scale"
+            kinds.MACHINE_SET, "default", "gpu", {"spec": {"replicas": 5}}, PatchType.MERGE, subresource="scale"
         )
-        made = store.get(kinds.MACHINE_DEPLOYMENT, "default", "gpu")
+        made = store.get(kinds.MACHINE_SET, "default", "gpu")
         assert (made["spec"], made["metadata"]["generation"]) == ({"clusterName": "c", "replicas": 5}, 2)
 
     def test_a_custom_resource_takes_no_strategic_merge(self, store: Store) -> None:
-        store.create(kinds.MACHINE_DEPLOYMENT, {"metadata": {"name": "gpu"}})
+        store.create(kinds.MACHINE_SET, {"metadata": {"name": "gpu"}})
         with pytest.raises(UnsupportedMediaType):
-            store.patch(kinds.MACHINE_DEPLOYMENT, "default", "gpu", {}, PatchType.STRATEGIC)
+            store.patch(kinds.MACHINE_SET, "default", "gpu", {}, PatchType.STRATEGIC)

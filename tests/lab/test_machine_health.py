@@ -23,11 +23,12 @@ def pool(store: Store, name: str, replicas: int, *, gpus: int = 1, limit: int | 
     labels = {"cluster.x-k8s.io/deployment-name": name}
     annotations = {f"{CAPACITY}/cpu": "4", f"{CAPACITY}/memory": "16Gi", f"{CAPACITY}/gpu-count": str(gpus)}
     annotations[f"{CAPACITY}/labels"] = f"node.cluster.x-k8s.io/pool={name}"
+    machine = {"clusterName": "private", "bootstrap": {}, "infrastructureRef": {}}
     spec = {
         "clusterName": "private",
         "replicas": replicas,
         "selector": {"matchLabels": labels},
-        "template": {"metadata": {"labels": labels}, "spec": {"clusterName": "private"}},
+        "template": {"metadata": {"labels": labels}, "spec": machine},
     }
     metadata = {"name": name, "namespace": "default"}
     store.create(MACHINE_DEPLOYMENT, {"metadata": {**metadata, "annotations": annotations}, "spec": spec})
@@ -146,6 +147,18 @@ def test_a_machine_whose_node_is_gone_is_replaced(store: Store) -> None:
     store.delete(NODE, None, name_of(of(store, "gpu")[0]))
     look(store, "gpu")
     assert len(ended(store, "gpu")) == 1
+
+
+@pytest.mark.parametrize(("patience", "lost"), [("0s", 1), ("20m", 0)])
+def test_a_machine_without_a_node_is_waited_for_as_long_as_the_check_says(
+    store: Store, patience: str, lost: int
+) -> None:
+    pool(store, "gpu", 2, nodeStartupTimeout=patience)
+    starting = of(store, "gpu")[0]
+    del starting["status"]["nodeRef"]
+    store.update(MACHINE, starting, subresource="status")
+    look(store, "gpu")
+    assert len(ended(store, "gpu")) == lost
 
 
 def test_a_remediation_template_is_not_acted_on_and_says_so(store: Store) -> None:

@@ -173,6 +173,16 @@ class Program:
                 "tagSpecifications": [{"resourceType": "instance", "tags": {"a": "b"}}],
             },
         ),
+        (
+            "reserved",
+            "ec2/capacityReservation:CapacityReservation",
+            {
+                "availabilityZone": "eu-central-1a",
+                "instanceType": "g6.xlarge",
+                "instancePlatform": "Linux/UNIX",
+                "instanceCount": 2,
+            },
+        ),
         ("role", "iam/role:Role", {"assumeRolePolicy": TRUST}),
         (
             "attached",
@@ -469,6 +479,10 @@ def test_the_load_balancer_carries_its_edge_address_where_programs_do_not_look(p
         ("vpc", {"enableDnsHostnames": False}, []),
         ("cluster", {"roleArn": "arn:aws:iam::1:role/other"}, ["roleArn"]),
         ("cluster", {"vpcConfig": {"subnetIds": ["x", "y"]}}, []),
+        ("cluster", {"upgradePolicy": {"supportType": "STANDARD"}}, []),
+        ("cluster", {"deletionProtection": True}, []),
+        ("reserved", {"instanceCount": 3}, []),
+        ("reserved", {"instanceType": "g5.xlarge"}, ["instanceType"]),
         ("nodes", {"instanceTypes": ["g5.xlarge"]}, ["instanceTypes[0]"]),
         ("nodes", {"scalingConfig": {"minSize": 1, "desiredSize": 2, "maxSize": 2}}, []),
         ("check", {"requestInterval": 30}, ["requestInterval"]),
@@ -490,7 +504,7 @@ def test_a_change_is_an_update_or_a_replacement_by_the_types_rules(
 
 
 def test_changes_in_place_arrive_at_the_api(session: Session, program: Program) -> None:
-    changed = {
+    changed: dict[str, dict[str, Any]] = {
         "models": {"tags": {"a": "c"}},
         "versions": {"versioningConfiguration": {"status": "Suspended"}},
         "vpc": {"enableDnsHostnames": False},
@@ -498,6 +512,7 @@ def test_changes_in_place_arrive_at_the_api(session: Session, program: Program) 
         "template": {"metadataOptions": {"httpTokens": "optional"}},
         "nodes": {"scalingConfig": {"minSize": 1, "desiredSize": 2, "maxSize": 2}},
         "cluster": {"enabledClusterLogTypes": ["api", "audit"]},
+        "reserved": {"instanceCount": 3},
         "readers": {"policy": json.dumps({"Version": "2012-10-17", "Statement": [], "Id": "other"})},
         "targets": {"healthCheck": {"protocol": "HTTP", "path": "/livez"}},
         "listener": {"port": 8081},
@@ -526,8 +541,7 @@ NOT_IN_PLACE: list[tuple[str, dict[str, Any], str]] = [
     ("vpc", {"enableDnsHostnames": None}, "enableDnsHostnames is taken away"),
     ("cluster", {"version": "1.35"}, "version changes"),
     ("cluster", {"accessConfig": {"authenticationMode": "CONFIG_MAP"}}, "accessConfig.authenticationMode changes"),
-    ("cluster", {"upgradePolicy": {"supportType": "STANDARD"}}, "upgradePolicy changes"),
-    ("cluster", {"deletionProtection": True}, "deletionProtection changes"),
+    ("cluster", {"upgradePolicy": {"supportType": "STANDARD"}}, "upgradePolicy.supportType changes"),
     ("nodes", {"updateConfig": {"maxUnavailable": 2}}, "updateConfig changes"),
     ("balancer", {"securityGroups": ["$firewall.id"]}, "securityGroups changes"),
     ("balancer", {"ipAddressType": "dualstack"}, "ipAddressType changes"),
@@ -551,6 +565,20 @@ def test_a_change_that_would_do_nothing_is_refused_by_its_name(
         session.update(made, preview=preview, **{key: value for key, value in inputs.items() if value is not None})
     assert reason in refusal(error)
     assert f"::{name}: " in refusal(error)
+
+
+def test_a_cluster_that_is_protected_from_deletion_stays(session: Session, program: Program) -> None:
+    inputs = {**program.declared("cluster"), "deletionProtection": True}
+    made = session.update(program.made["cluster"], **inputs)
+    with pytest.raises(grpc.RpcError) as error:
+        session.delete(made)
+    assert "set deletionProtection to false first" in refusal(error)
+    program.made["cluster"] = session.update(made, **program.declared("cluster"))
+
+
+def test_the_support_a_cluster_has_anyway_is_no_change_when_it_is_named(session: Session, program: Program) -> None:
+    named = {**program.declared("cluster"), "upgradePolicy": {"supportType": "EXTENDED"}}
+    assert session.diff(program.made["cluster"], **named).changes == NONE
 
 
 def test_what_a_health_check_no_longer_names_goes_back_to_its_default(port: int, labs_aws_url: str) -> None:

@@ -78,6 +78,18 @@ async def test_every_node_gives_its_own_reason(store: Store) -> None:
     assert "1 node(s) were unschedulable" in message
 
 
+async def test_an_init_container_that_asks_for_more_than_the_others_needs_its_place_too(store: Store) -> None:
+    node(store, "small", cpu="1")
+    large = container("fetch", resources={"requests": {"cpu": "2"}})
+    store.create(POD, asking("p", initContainers=[large]))
+    assert "1 Insufficient cpu" in await until(lambda: refusal(store, "p"))
+    limited = container("fetch", resources={"limits": {"cpu": "2"}})
+    store.create(POD, asking("q", initContainers=[limited]))
+    assert "1 Insufficient cpu" in await until(lambda: refusal(store, "q")), "a limit is a request where none is given"
+    store.create(POD, asking("r", initContainers=[container("fetch", resources={"requests": {"cpu": "1"}})]))
+    await until(lambda: node_of(store, "r") == "small")
+
+
 async def test_without_nodes_a_pod_waits_for_the_first_one(store: Store) -> None:
     store.create(POD, asking("p"))
     assert await until(lambda: refusal(store, "p")) == "no nodes available to schedule pods"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stacks.checkpoint import SECRET, Checkpoint, CheckpointError, name
+from stacks.checkpoint import Checkpoint, CheckpointError, name
+from stacks.secret_marks import KEY, SECRET
 
 STACK = "urn:pulumi:pool-public.prod::tandem::"
 
@@ -114,7 +115,7 @@ def test_protected_resources_are_named() -> None:
     [({"ciphertext": "v1:abc"}, False), ({"plaintext": '"hush"'}, True), ({"value": "hush"}, True)],
 )
 def test_a_secret_anybody_can_read_is_noticed(beside: dict[str, str], plain: bool) -> None:
-    key, mark = SECRET
+    key, mark = KEY, SECRET
     deep = {"inputs": {"list": [{"deeper": {key: mark, **beside}}]}}
     document = {"version": 3, "deployment": {"resources": [{**RECORDS[6], **deep}]}}
     assert Checkpoint(document).has_plain_secrets is plain

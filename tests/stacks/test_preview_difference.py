@@ -8,17 +8,21 @@ from typing import Any
 import pytest
 
 from infra.policies.declared import UNKNOWN, Declared, StackDeclared
+from infra.policies.rule import Violation
 from stacks.contract import StackName
 from stacks.preview import comment, digest, text
 from stacks.preview.difference import ABSENT, Op, difference, walk
+from stacks.preview.effect import Effect
 from stacks.preview.masking import MASK, Mask
-from stacks.preview.replacement import Effect, verdict
+from stacks.preview.replacement import verdict
 from stacks.preview.report import HEAD, Report, report
-from stacks.preview.revision import Evaluated, plain
+from stacks.preview.revision import Evaluated, Settings, plain
 
 STACK = "traffic.prod"
 RECORD = "aws:route53/record:Record"
 CLUSTER = "aws:eks/cluster:Cluster"
+BALANCER = "aws:lb/loadBalancer:LoadBalancer"
+VPC = "aws:ec2/vpc:Vpc"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 
 
@@ -51,16 +55,24 @@ def told(old: StackDeclared, new: StackDeclared, secrets: frozenset[str] = froze
     ("kind", "path", "effect"),
     [
         (RECORD, "weightedRoutingPolicies[0].weight", Effect.UPDATE),
-        (RECORD, "setIdentifier", Effect.REPLACE),
+        (RECORD, "name", Effect.REPLACE),
+        (RECORD, "setIdentifier", Effect.UPDATE),
         (RECORD, "tags.a", Effect.UPDATE),
         (CLUSTER, "version", Effect.UPDATE),
         (CLUSTER, "name", Effect.REPLACE),
-        (CLUSTER, "encryptionConfig.provider.keyArn", Effect.REPLACE),
-        (CLUSTER, "computeConfig.enabled", Effect.MAY_REPLACE),
+        (CLUSTER, "kubernetesNetworkConfig.ipFamily", Effect.REPLACE),
+        (CLUSTER, "kubernetesNetworkConfig.elasticLoadBalancing.enabled", Effect.UPDATE),
+        (CLUSTER, "kubernetesNetworkConfig", Effect.MAY_REPLACE),
+        (CLUSTER, "remoteNetworkConfig.remotePodNetworks.cidrs[0]", Effect.REPLACE),
+        (CLUSTER, "computeConfig.enabled", Effect.UPDATE),
+        (CLUSTER, "kubeApiServerConfig", Effect.MAY_REPLACE),
         ("aws:eks/nodeGroup:NodeGroup", "instanceTypes[0]", Effect.REPLACE),
         ("aws:eks/nodeGroup:NodeGroup", "launchTemplate.version", Effect.UPDATE),
         ("aws:mq/broker:Broker", "brokerName", Effect.MAY_REPLACE),
-        ("aws:lb/loadBalancer:LoadBalancer", "securityGroups[0]", Effect.REPLACE),
+        ("aws:kms/keyPolicy:KeyPolicy", "keyId", Effect.MAY_REPLACE),
+        (BALANCER, "customerOwnedIpv4Pool", Effect.REPLACE),
+        (BALANCER, "secondaryIpsAutoAssignedPerSubnet", Effect.REPLACE),
+        (BALANCER, "accessLogs.bucket", Effect.UPDATE),
         (DEPLOYMENT, "spec.replicas", Effect.UPDATE),
         (DEPLOYMENT, "spec.selector.matchLabels.app", Effect.REPLACE),
         (DEPLOYMENT, "metadata.name", Effect.REPLACE),
@@ -75,13 +87,78 @@ def told(old: StackDeclared, new: StackDeclared, secrets: frozenset[str] = froze
     ],
 )
 def test_a_change_is_judged_by_a_rule_or_left_to_the_provider(kind: str, path: str, effect: Effect) -> None:
-    found = verdict(kind, path)
+    found = verdict(kind, path, {}, {})
     assert found.effect is effect
     assert found.rule
 
 
 def test_what_only_the_documentation_says_is_quoted() -> None:
-    assert verdict("aws:lb/loadBalancer:LoadBalancer", "securityGroups").rule.startswith("the provider's documentation")
+    said = verdict(BALANCER, "secondaryIpsAutoAssignedPerSubnet", {}, {}).rule
+    assert said.startswith("the provider's documentation says")
+
+
+def encrypted(key: str) -> dict[str, Any]:
+    return {"encryptionConfig": {"provider": {"keyArn": key}, "resources": ["secrets"]}}
+
+
+def placed(*places: str, groups: tuple[str, ...] = ("sg-1",), kind: str = "network") -> dict[str, Any]:
+    mappings = [{"subnetId": each, "allocationId": f"eip-{each}" if each != UNKNOWN else UNKNOWN} for each in places]
+    return {"loadBalancerType": kind, "subnetMappings": mappings, "securityGroups": list(groups)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "op"),
+    [
+        pytest.param(CLUSTER, {}, encrypted("a"), Op.UPDATE, id="a cluster begins to encrypt"),
+        pytest.param(CLUSTER, encrypted("a"), {}, Op.REPLACE, id="a cluster stops to encrypt"),
+        pytest.param(CLUSTER, encrypted("a"), encrypted("b"), Op.MAY_REPLACE, id="a cluster gets another key"),
+        pytest.param(
+            CLUSTER,
+            {"computeConfig": {"enabled": True}},
+            {"computeConfig": {"enabled": True, "nodeRoleArn": "a"}},
+            Op.UPDATE,
+            id="EKS's nodes get a first role",
+        ),
+        pytest.param(
+            CLUSTER,
+            {"computeConfig": {"nodeRoleArn": "a"}},
+            {"computeConfig": {"nodeRoleArn": "b"}},
+            Op.REPLACE,
+            id="EKS's nodes get another role",
+        ),
+        pytest.param(BALANCER, placed("a", "b"), placed("a", "b", "c"), Op.UPDATE, id="one more subnet"),
+        pytest.param(BALANCER, placed("a", "b"), placed("a"), Op.REPLACE, id="one subnet less"),
+        pytest.param(BALANCER, placed("a", "b"), placed("a", "c"), Op.REPLACE, id="another subnet"),
+        pytest.param(BALANCER, placed("a", "b"), placed("a", "c", "d"), Op.REPLACE, id="another subnet and one more"),
+        pytest.param(
+            BALANCER, placed(UNKNOWN), placed(UNKNOWN, UNKNOWN), Op.MAY_REPLACE, id="more subnets, unknown which"
+        ),
+        pytest.param(BALANCER, placed(UNKNOWN, UNKNOWN), placed(UNKNOWN), Op.REPLACE, id="one less, whichever"),
+        pytest.param(BALANCER, placed("a"), placed("a", groups=("sg-2",)), Op.UPDATE, id="another security group"),
+        pytest.param(BALANCER, placed("a"), placed("a", groups=()), Op.REPLACE, id="no security group any more"),
+        pytest.param(BALANCER, placed("a", groups=()), placed("a"), Op.REPLACE, id="a first security group"),
+        pytest.param(
+            BALANCER,
+            placed("a", kind="application"),
+            placed("b", kind="application"),
+            Op.MAY_REPLACE,
+            id="a balancer of another type",
+        ),
+        pytest.param(
+            VPC, {"instanceTenancy": "dedicated"}, {"instanceTenancy": "default"}, Op.UPDATE, id="undedicated"
+        ),
+        pytest.param(VPC, {"instanceTenancy": "default"}, {"instanceTenancy": "dedicated"}, Op.REPLACE, id="dedicated"),
+        pytest.param(
+            "aws:ec2/vpcEndpoint:VpcEndpoint",
+            {"vpcEndpointType": "Gateway"},
+            {"vpcEndpointType": "Gateway", "privateDnsEnabled": True},
+            Op.REPLACE,
+            id="private names of a gateway endpoint",
+        ),
+    ],
+)
+def test_where_both_values_decide_both_are_asked(kind: str, old: dict[str, Any], new: dict[str, Any], op: Op) -> None:
+    assert only(resource("r", kind, inputs=old), resource("r", kind, inputs=new)).op is op
 
 
 def test_one_weight_is_one_update_and_nothing_else() -> None:
@@ -102,10 +179,10 @@ def test_one_weight_is_one_update_and_nothing_else() -> None:
 
 
 def test_the_worst_of_several_changes_decides() -> None:
-    old = resource("c", CLUSTER, inputs={"name": "a", "version": "1.33", "computeConfig": {"enabled": False}})
-    new = resource("c", CLUSTER, inputs={"name": "a", "version": "1.34", "computeConfig": {"enabled": True}})
+    old = resource("c", CLUSTER, inputs={"name": "a", "version": "1.33", "kubeApiServerConfig": {"qps": 1}})
+    new = resource("c", CLUSTER, inputs={"name": "a", "version": "1.34", "kubeApiServerConfig": {"qps": 2}})
     assert only(old, new).op is Op.MAY_REPLACE
-    renamed = resource("c", CLUSTER, inputs={"name": "b", "version": "1.34", "computeConfig": {"enabled": True}})
+    renamed = resource("c", CLUSTER, inputs={"name": "b", "version": "1.34", "kubeApiServerConfig": {"qps": 2}})
     assert only(old, renamed).op is Op.REPLACE
 
 
@@ -127,6 +204,23 @@ def test_what_somebody_else_keeps_is_no_change() -> None:
         for number in (2, 3)
     )
     assert only(old, new).op is Op.SAME
+
+
+def test_a_number_that_is_left_alone_and_goes_along_is_told_with_the_bounds_beside_it() -> None:
+    def group(most: int) -> Declared:
+        sizes = {"minSize": 1, "desiredSize": 2, "maxSize": most}
+        ignored = frozenset({"scalingConfig.desiredSize"})
+        kind = "aws:eks/nodeGroup:NodeGroup"
+        return resource("g", kind, inputs={"scalingConfig": sizes, "labels": {"a": str(most % 2)}}, ignores=ignored)
+
+    whole = told(declared(group(4)), declared(group(6)))
+    assert whole.counts == {Op.UPDATE: 1}
+    printed = "\n".join(line.plain for line in text.lines(whole))
+    assert "scalingConfig.maxSize  4 -> 6" in printed
+    assert "scalingConfig.desiredSize  left to whoever moves it" in printed
+    (step,) = digest.document(whole)["stacks"][STACK]["steps"]
+    assert "refresh the state" in step["detailedDiff"]["scalingConfig.desiredSize"]["rule"]
+    assert only(group(4), group(4)).op is Op.SAME, "nothing is said of it while nothing changes"
 
 
 def test_protection_is_a_change_of_the_engine_only() -> None:
@@ -223,6 +317,95 @@ def test_a_comment_stays_short_and_names_what_it_leaves_out() -> None:
     assert len(written) < 65_536
     assert "Too long for a comment" in written
     assert STACK in written
+
+
+def violated(number: int, length: int = 300) -> Report:
+    urn = "urn:pulumi:prod::tandem::aws:s3/bucket:Bucket::bucket"
+    wrong = tuple(Violation("bucket-encrypted", STACK, f"{urn}-{each}", "x" * length) for each in range(number))
+    return Report("prod", "HEAD~1", told(declared(), declared(resource("a"))).stacks, wrong, 0, Mask([]))
+
+
+def test_violations_however_many_leave_room_in_a_comment_for_what_changes() -> None:
+    written = comment.markdown(violated(5_000))
+    assert len(written) < 65_536
+    assert f"<!-- tandem-preview: {STACK} -->" in written
+    assert "more violations: run `tandem preview`" in written
+    assert len(comment.markdown(violated(3, 70_000))) < 65_536, "one sentence may be longer than a comment"
+
+
+def test_a_comment_about_more_stacks_than_it_can_name_is_still_one() -> None:
+    some = declared(*(resource(f"record-{number}") for number in range(300)))
+    stacks = tuple(difference(f"serving-site-{number}.prod", declared(), some) for number in range(2_000))
+    assert len(comment.markdown(Report("prod", "HEAD~1", stacks, (), 0, Mask([])))) < 65_536
+
+
+def test_a_violated_rule_leads_to_its_own_words() -> None:
+    whole = violated(1)
+    here = comment.repository({"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "owner/tandem"})
+    assert "https://github.com/owner/tandem/blob/HEAD/docs/policies.md#bucket-encrypted" in comment.markdown(
+        whole, here
+    )
+    assert "(docs/policies.md#bucket-encrypted)" in comment.markdown(whole, comment.repository({}))
+    assert digest.document(whole)["violations"][0]["documentation"] == "docs/policies.md#bucket-encrypted"
+    assert "docs/policies.md" in "\n".join(line.plain for line in text.lines(whole))
+
+
+def with_settings(old: dict[str, str], new: dict[str, str], *secret: str) -> Report:
+    def given(values: dict[str, str]) -> Evaluated:
+        masked = frozenset(values[key] for key in secret if key in values)
+        return Evaluated(
+            {STACK: declared()},
+            {},
+            masked,
+            {STACK: Settings(values, frozenset(secret), frozenset(values) - {"tandem:default"})},
+        )
+
+    return report("prod", [StackName.parse(STACK)], given(old), given(new), "HEAD~1")
+
+
+def test_settings_that_changed_are_told_in_every_form() -> None:
+    whole = with_settings(
+        {"tandem:sites": '{"private": {"weight": 70}}', "tandem:key": "canary-one", "tandem:gone": "1"},
+        {"tandem:sites": '{"private": {"weight": 60}}', "tandem:key": "canary-two"},
+        "tandem:key",
+    )
+    stack = digest.document(whole)["stacks"][STACK]
+    assert stack["config"] == {"tandem:key": MASK, "tandem:sites": '{"private": {"weight": 60}}'}
+    assert stack["configChanges"] == {
+        "tandem:sites.private.weight": {"old": 70, "new": 60},
+        "tandem:key": {"old": MASK, "new": MASK},
+        "tandem:gone": {"old": 1},
+    }
+    printed = "\n".join(line.plain for line in text.lines(whole))
+    for form in (printed, comment.markdown(whole)):
+        assert "tandem:sites.private.weight  70 -> 60" in form
+        assert f"tandem:key  {MASK} -> {MASK}" in form
+        assert "canary" not in form
+
+
+def test_a_secret_setting_too_short_to_be_searched_for_is_masked_in_its_place() -> None:
+    def given(pin: str) -> Evaluated:
+        pins = Settings({"tandem:pin": pin}, frozenset({"tandem:pin"}), frozenset({"tandem:pin"}))
+        return Evaluated({STACK: declared()}, {}, frozenset(), {STACK: pins})
+
+    whole = report("prod", [StackName.parse(STACK)], given("987"), given("654"), "HEAD~1")
+    printed = json.dumps(digest.document(whole)) + comment.markdown(whole)
+    assert "987" not in printed
+    assert "654" not in printed
+    assert digest.document(whole)["stacks"][STACK]["configChanges"]["tandem:pin"] == {"old": MASK, "new": MASK}
+
+
+def test_a_default_that_changes_is_told_and_a_new_one_is_not() -> None:
+    changed = with_settings({"tandem:default": "1"}, {"tandem:default": "2"})
+    (setting,) = changed.stacks[0].settings
+    assert (setting.path, setting.old, setting.new) == ("tandem:default", 1, 2)
+    assert with_settings({}, {"tandem:default": "2"}).stacks[0].settings == ()
+
+
+def test_equal_settings_are_no_change() -> None:
+    whole = with_settings({"tandem:a": "1"}, {"tandem:a": "1"})
+    assert "as before" in "\n".join(line.plain for line in text.lines(whole))
+    assert digest.document(whole)["stacks"][STACK]["configChanges"] == {}
 
 
 def test_a_stack_that_cannot_be_evaluated_fails_the_preview_and_says_why() -> None:

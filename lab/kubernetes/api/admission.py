@@ -5,10 +5,11 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any, Final
 
-from lab.kubernetes.api import defaults, kinds, quota, rules
+from lab.kubernetes.api import defaults, kinds, published, quota, rules
 from lab.kubernetes.api.errors import Cause, Forbidden, Invalid, NotFound
 from lab.kubernetes.api.kinds import Kind
 from lab.kubernetes.api.objects import Object, clone, name_of, namespace_of, terminating, timestamp
+from lab.schemas.custom import OPEN
 
 if TYPE_CHECKING:
     from lab.kubernetes.api.store import Store
@@ -41,7 +42,7 @@ def _definition(kind: Kind, moment: str) -> Object:
             "statusReplicasPath": ".status.replicas",
             "labelSelectorPath": ".status.selector",
         }
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    schema = {"openAPIV3Schema": published.schema(kind) or {"type": "object", OPEN: True}}
     version = {"name": kind.version, "served": True, "storage": True, "schema": schema, "subresources": subresources}
     conditions = [
         {"type": name, "status": "True", "reason": name, "message": "", "lastTransitionTime": moment}

@@ -20,6 +20,7 @@ from lab.kubernetes.api.routing import Target
 DEADLINE_SECONDS: Final = 10.0
 """How long a pod may take to be reached, to begin its answer, and to go on with it."""
 DEFAULT_PORT: Final = 80
+SCHEMES: Final = ("http", "https")
 UNTOLD_TYPE: Final = "text/plain; charset=utf-8"
 """Of an answer that does not say; a real server looks at its beginning, and clients refuse what they cannot read."""
 _PIECE_BYTES: Final = 64 * 1024
@@ -43,6 +44,8 @@ async def forward(request: web.Request, target: Target) -> web.StreamResponse:
             answer = await session.request(
                 request.method,
                 url,
+                # An API server does not verify a pod's certificate either.
+                ssl=False,
                 headers=_passed(request.headers),
                 data=request.content if request.can_read_body else None,
                 allow_redirects=False,
@@ -72,7 +75,7 @@ async def _streamed(request: web.Request, answer: aiohttp.ClientResponse) -> web
 
 def _url(request: web.Request, target: Target) -> URL:
     """Where the pod's server is asked: its address, the port named or its first one, the rest of the path."""
-    name, port = _named(str(target.name))
+    scheme, name, port = _named(str(target.name))
     pod = request.app[CONTEXT].store.current(POD, target.namespace, name)
     address = (pod.get("status") or {}).get("podIP")
     if not address:
@@ -80,7 +83,7 @@ def _url(request: web.Request, target: Target) -> URL:
     # /api/v1/namespaces/<namespace>/pods/<name>/proxy/<rest>; clients write the slashes of the rest as %2F too
     rest = request.path.split("/", _BEFORE_REST)[_BEFORE_REST:]
     return URL.build(
-        scheme="http",
+        scheme=scheme,
         host=address,
         port=port or _first_port(pod),
         path=f"/{quote(rest[0] if rest else '')}",
@@ -89,16 +92,15 @@ def _url(request: web.Request, target: Target) -> URL:
     )
 
 
-def _named(text: str) -> tuple[str, int | None]:
-    """Pod and port of `[http:]name[:port]`; BadRequest for another scheme, or a port that is no number."""
+def _named(text: str) -> tuple[str, str, int | None]:
+    """Scheme, pod and port of `[scheme:]name[:port]`; BadRequest for another scheme, or a port that is no number."""
     parts = text.split(":")
-    if len(parts) == 3 and parts[0] == "http":
-        parts = parts[1:]
-    name, port = parts[0], ":".join(parts[1:])
-    if not name or (len(parts) > 1 and not (port.isdecimal() and 1 <= int(port) <= 65535)):
-        rule = "write name, name:port or http:name:port, with the number of a port"
-        raise BadRequest(f"invalid pod request {text!r}; {rule}", lacking=len(parts) == 3)
-    return name, int(port) if port else None
+    scheme, name, port = ["http", *parts, ""][:3] if len(parts) < 3 else parts[:3]
+    known = scheme in SCHEMES and len(parts) <= 3
+    if not name or not known or (port and not (port.isdecimal() and 1 <= int(port) <= 65535)):
+        rule = "write name, name:port, http:name:port or https:name:port, with the number of a port"
+        raise BadRequest(f"invalid pod request {text!r}; {rule}")
+    return scheme, name, int(port) if port else None
 
 
 def _first_port(pod: Object) -> int:

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from lab.kubernetes.api import fault_rules, job_rules, kinds, syntax
+from lab.kubernetes.api import fault_rules, job_rules, kinds, published, syntax
 from lab.kubernetes.api.errors import Cause, Invalid
 from lab.kubernetes.api.kinds import Kind
 from lab.kubernetes.api.objects import Object, name_of
@@ -21,7 +21,7 @@ _POD_MUTABLE: Final = ("activeDeadlineSeconds", "tolerations", "terminationGrace
 
 def check(kind: Kind, obj: Object, before: Object | None) -> None:
     """Invalid, naming every broken rule; `before` is the stored object when it is being replaced."""
-    causes = [*_metadata(kind, obj), *missing(kind, obj)]
+    causes = [*_metadata(kind, obj), *missing(kind, obj), *published.broken(kind, obj)]
     if not causes:  # the rules below rely on required fields
         for table in (_RULES, _CHANGES if before is not None else {}):
             rule = table.get(kind.key)

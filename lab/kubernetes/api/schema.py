@@ -1,6 +1,7 @@
 """Kubernetes' published schemas (1.34): types of fields, keys lists are merged by, required fields.
 
-Unknown fields are pruned and reported, as a real server does; a wrong type is BadRequest with the field's path.
+Unknown fields are pruned and reported, as a real server does; a wrong type is BadRequest with the field's path. Of
+custom resources the facts noted say which fields there are; their types are judged with the rules.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Final
 
+from lab.kubernetes.api import published
 from lab.kubernetes.api.errors import BadRequest, Cause
 from lab.kubernetes.api.kinds import Kind
 from lab.kubernetes.api.objects import Object, clone
+from lab.schemas.custom import OPEN
 
 VERSION: Final = "1.34.0"
 UnknownFields = Callable[[list[str]], None]
@@ -22,6 +25,7 @@ UnknownFields = Callable[[list[str]], None]
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 _QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_IN_SPEC: Final = 'unknown field "spec'
 _TOLERATED_ABSENT: Final = frozenset({"metadata", "value", "endpoints", "rules"})
 """Top-level fields the schemas call required and real servers take as empty."""
 
@@ -56,23 +60,41 @@ class Node:
     def fields(self) -> dict[str, Node] | None:
         """Named fields; None for maps, lists and values."""
         properties = self._body.get("properties")
-        return None if properties is None else {name: Node(raw) for name, raw in properties.items()}
+        return None if properties is None else {name: type(self)(raw) for name, raw in properties.items()}
 
     @cached_property
     def values(self) -> Node:
         """Schema of every value of a map."""
         raw = self._body.get("additionalProperties")
-        return Node(raw) if isinstance(raw, dict) else ANY
+        return type(self)(raw) if isinstance(raw, dict) else ANY
 
     @cached_property
     def items(self) -> Node:
         """Schema of every item of a list."""
         raw = self._body.get("items")
-        return Node(raw) if isinstance(raw, dict) else ANY
+        return type(self)(raw) if isinstance(raw, dict) else ANY
 
     def child(self, name: str) -> Node:
         """Schema of one field or map value; ANY when there is none."""
         return self.values if self.fields is None else self.fields.get(name, ANY)
+
+
+class _Defined(Node):
+    """A place of a custom resource of which facts are noted: its fields are known, types are judged with the rules."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        super().__init__(raw)
+        closed = "object" in self.types and "additionalProperties" not in raw and not raw.get(OPEN)
+        # An object that names no field has none.
+        self._fields = raw.get("properties", {}) if closed else None
+        self.types = frozenset()
+        self.required = ()
+        self.bits = 64
+
+    @cached_property
+    def fields(self) -> dict[str, Node] | None:
+        """Named fields; None where any name may stand."""
+        return None if self._fields is None else {name: _Defined(raw) for name, raw in self._fields.items()}
 
 
 class _Custom(Node):
@@ -97,6 +119,11 @@ def _meta() -> Node:
 @cache
 def root(kind: Kind) -> Node:
     """The schema of a kind."""
+    defined = published.schema(kind)
+    if defined is not None:
+        node = _Defined(defined)
+        (node.fields or {})["metadata"] = _meta()
+        return node
     if kind.custom or kind.read_only:
         return _Custom({})
     group = (kind.group or "core").partition(".")[0]
@@ -113,7 +140,8 @@ def prune(kind: Kind, obj: Object, unknown: UnknownFields | None = None) -> Obje
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {error}', kind=kind
         ) from None
     if pruned and unknown:
-        unknown(pruned)
+        remedy = published.remedy(kind)
+        unknown([f"{each} ({remedy})" if remedy and each.startswith(_IN_SPEC) else each for each in pruned])
     return result
 
 

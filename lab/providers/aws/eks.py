@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from lab.providers.aws.cloud import MARKER_TAG, Cloud, code_of
 from lab.providers.aws.resource import AwsType
-from lab.providers.aws.rules import SITE_TAG, known, matches, site_rules
+from lab.providers.aws.rules import SITE_TAG, known, matches, one_of, site_rules
 from lab.providers.errors import Failure, ProviderError
 from lab.providers.naming import Naming
 
@@ -45,7 +45,7 @@ class Cluster(AwsType):
         "outpostConfig",
         "region",
     )
-    in_place = (*(f"vpcConfig.{name}" for name in _NETWORK), "enabledClusterLogTypes")
+    in_place = (*(f"vpcConfig.{name}" for name in _NETWORK), "deletionProtection", "enabledClusterLogTypes")
     lasting = tuple(f"vpcConfig.{name}" for name in _NETWORK)
     unordered = frozenset({"enabledClusterLogTypes"})
     blank: ClassVar = {
@@ -70,11 +70,19 @@ class Cluster(AwsType):
         subnets = network.get("subnetIds") if isinstance(network, dict) else None
         if isinstance(subnets, list) and len(subnets) < 2:
             yield Failure("vpcConfig.subnetIds", f"vpcConfig.subnetIds is {subnets}; EKS needs two zones: add a subnet")
+        support = (inputs.get("upgradePolicy") or {}) if isinstance(inputs.get("upgradePolicy"), dict) else {}
+        for failure in one_of(support, "supportType", "EXTENDED", "STANDARD"):
+            yield Failure("upgradePolicy.supportType", failure.reason)
         logs = inputs.get("enabledClusterLogTypes")
         for kind in logs if isinstance(logs, list) else []:
             if known(kind) and kind not in _LOG_TYPES:
                 reason = f"enabledClusterLogTypes has {kind!r}; allowed are {', '.join(_LOG_TYPES)}: choose among them"
                 yield Failure("enabledClusterLogTypes", reason)
+
+    def canonical(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Support that is named is the one a cluster has that names none; no other does anything here."""
+        found = super().canonical(inputs)
+        return {**found, "upgradePolicy": found.get("upgradePolicy") or self.blank["upgradePolicy"]}
 
     def create(self, cloud: Cloud, inputs: dict[str, Any], tags: dict[str, str]) -> str:
         arguments: dict[str, Any] = {
@@ -145,6 +153,8 @@ class Cluster(AwsType):
 
     def delete(self, cloud: Cloud, identity: str, state: dict[str, Any]) -> None:
         if cluster_named(cloud, identity) is not None:
+            if state.get("deletionProtection"):
+                raise ProviderError(f"{identity} is protected from deletion; set deletionProtection to false first")
             cloud.client("eks").delete_cluster(name=identity)
 
     def marked(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[tuple[str, str | None]]:

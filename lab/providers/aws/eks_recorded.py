@@ -1,26 +1,18 @@
-"""EKS: add-ons, access entries and identities of pods, which moto has no API for: recorded here, acted on by nobody.
-
-The record lives as long as the process of the providers, like the clouds of the lab.
-"""
+"""EKS: add-ons, access entries and identities of pods, which moto has no API for: recorded, acted on by nobody."""
 
 # ruff: noqa: ARG002 - methods take what their interface says, needed or not
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-from lab.providers.aws.cloud import MARKER_TAG, Cloud
+from lab.providers.aws.cloud import Cloud
 from lab.providers.aws.eks import cluster_named
-from lab.providers.aws.resource import AwsType
+from lab.providers.aws.recorded import ACCOUNT, MOMENT, Recorded
 from lab.providers.aws.rules import document, known, matches, one_of
 from lab.providers.errors import Failure, ProviderError
 
-ACCOUNT: Final = "123456789012"
-"""moto's."""
-MOMENT: Final = "2026-01-01T00:00:00Z"
 ROLE: Final = r"arn:[^:]+:iam::\d{12}:role/.+"
 NAMES: Final = {
     "vpc-cni": "v1.20.4-eksbuild.1",
@@ -32,62 +24,20 @@ NAMES: Final = {
 """Add-ons there are, with the version a cluster gets that asks for none."""
 
 
-class Recorded(AwsType):
-    """A thing of a cluster that is written down and read back, and does nothing."""
+class OfCluster(Recorded):
+    """A thing of a cluster, which has to be there."""
 
     keys: ClassVar[tuple[str, ...]]
     """Inputs that name it, the cluster first."""
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-    _kept: ClassVar[dict[tuple[str, str], dict[str, Any]]] = {}
-    _numbers: ClassVar[Iterator[int]] = itertools.count(1)
 
     def identity(self, inputs: dict[str, Any]) -> str:
-        """What the real provider calls it."""
         return ":".join(str(inputs[key]) for key in self.keys)
 
     def create(self, cloud: Cloud, inputs: dict[str, Any], tags: dict[str, str]) -> str:
         name = inputs["clusterName"]
         if cluster_named(cloud, name) is None:
             raise ProviderError(f"{self.type_name}: cluster {name!r} does not exist; declare it first")
-        identity = self.identity(inputs)
-        with self._lock:
-            if (self.type_name, identity) in self._kept and not tags:
-                return identity  # without tags, making it twice is making it once
-            if (self.type_name, identity) in self._kept:
-                raise ProviderError(f"{self.type_name} {identity} exists already; import it, or choose another name")
-            self._kept[self.type_name, identity] = {"tagsAll": tags, "number": next(self._numbers)}
-        return identity
-
-    def read(self, cloud: Cloud, identity: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
-        with self._lock:
-            found = self._kept.get((self.type_name, identity))
-        if found is None:
-            return None
-        return {**self.computed(cloud, identity, inputs, found["number"]), "tagsAll": found["tagsAll"]}
-
-    def computed(self, cloud: Cloud, identity: str, inputs: dict[str, Any], number: int) -> dict[str, Any]:
-        """Outputs beside the inputs."""
-        raise NotImplementedError
-
-    def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        """What it says is in the engine's state; nothing here goes by it."""
-
-    def tag(self, cloud: Cloud, identity: str, tags: dict[str, str], removed: list[str]) -> None:
-        with self._lock:
-            kept = self._kept[self.type_name, identity]["tagsAll"]
-            kept |= tags
-            for name in removed:
-                kept.pop(name, None)
-
-    def delete(self, cloud: Cloud, identity: str, state: dict[str, Any]) -> None:
-        with self._lock:
-            self._kept.pop((self.type_name, identity), None)
-
-    def marked(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-        with self._lock:
-            kept = [(identity, dict(each)) for (kind, identity), each in self._kept.items() if kind == self.type_name]
-        for identity, each in kept:
-            yield identity, each["tagsAll"].get(MARKER_TAG)
+        return super().create(cloud, inputs, tags)
 
     def arn(self, cloud: Cloud, kind: str, identity: str, number: int) -> str:
         """An ARN like EKS's."""
@@ -95,7 +45,7 @@ class Recorded(AwsType):
         return f"arn:aws:eks:{cloud.region}:{ACCOUNT}:{kind}/{cluster}/{rest.rpartition('/')[2]}/{number:08x}"
 
 
-class Addon(Recorded):
+class Addon(OfCluster):
     """Software EKS installs; the lab's kubelet and network do what these would."""
 
     type_name = "aws:eks/addon:Addon"
@@ -129,7 +79,7 @@ class Addon(Recorded):
         }
 
 
-class AccessEntry(Recorded):
+class AccessEntry(OfCluster):
     """Somebody the cluster knows; the lab's APIs ask nobody who they are."""
 
     type_name = "aws:eks/accessEntry:AccessEntry"
@@ -150,7 +100,7 @@ class AccessEntry(Recorded):
         }
 
 
-class AccessPolicyAssociation(Recorded):
+class AccessPolicyAssociation(OfCluster):
     """What somebody may do; the lab's APIs let everybody do everything."""
 
     type_name = "aws:eks/accessPolicyAssociation:AccessPolicyAssociation"
@@ -158,7 +108,7 @@ class AccessPolicyAssociation(Recorded):
     replace_on = ("clusterName", "principalArn", "policyArn", "accessScope", "region")
 
     def identity(self, inputs: dict[str, Any]) -> str:
-        """See Recorded; the provider puts these together in its own way."""
+        """See OfCluster; the provider puts these together in its own way."""
         return "#".join(str(inputs[key]) for key in self.keys)
 
     def rules(self, cloud: Cloud, inputs: dict[str, Any]) -> Iterator[Failure]:
@@ -169,7 +119,7 @@ class AccessPolicyAssociation(Recorded):
         return {"associatedAt": MOMENT, "modifiedAt": MOMENT}
 
 
-class PodIdentityAssociation(Recorded):
+class PodIdentityAssociation(OfCluster):
     """The role a service account's pods have; the lab's stores ask nobody who they are."""
 
     type_name = "aws:eks/podIdentityAssociation:PodIdentityAssociation"

@@ -20,6 +20,7 @@ from lab.providers.aws import (
     ec2_gateway,
     ec2_launch,
     ec2_network,
+    ec2_reservation,
     ec2_routing,
     ec2_watch,
     eks,
@@ -48,6 +49,7 @@ from lab.providers.errors import Failure, NotInLabError, ProviderError
 from lab.providers.naming import make_name
 from lab.providers.package import Checked, Existing, Limits, Subject
 from lab.providers.values import UNKNOWN, Path, is_known, project
+from lab.schemas import aws as schemas
 from lab.topology import Topology
 
 MODULES = (
@@ -56,6 +58,7 @@ MODULES = (
     ec2_gateway,
     ec2_launch,
     ec2_network,
+    ec2_reservation,
     ec2_routing,
     ec2_watch,
     eks,
@@ -125,6 +128,7 @@ class AwsPackage:
         if not failures:
             with _explained(subject.urn):
                 failures = list(kind.rules(self.cloud, inputs))
+            failures += _refused_by_models(subject.type, inputs, {_first(each.property) for each in failures})
         named = [Failure(item.property, f"{subject.type} {subject.name!r}: {item.reason}") for item in failures]
         return Checked(inputs, named)
 
@@ -255,6 +259,15 @@ def _with_defaults(
             except ValueError as error:
                 return inputs, [Failure(naming.property, str(error))]
     return {**inputs, **filled, "__defaults": sorted(filled)}, []
+
+
+def _refused_by_models(kind: str, inputs: dict[str, Any], told: set[str]) -> list[Failure]:
+    """What AWS's own models refuse, of properties that no rule of the lab has told of yet."""
+    return [each for each in schemas.examine(kind, inputs).failures if _first(each.property) not in told]
+
+
+def _first(path: str) -> str:
+    return path.partition(".")[0].partition("[")[0]
 
 
 def _marker(subject: Subject, kind: AwsType, inputs: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ CLASSES: Final = (
     "cloudwatch.LogGroup",
     "cloudwatch.LogResourcePolicy",
     "cloudwatch.MetricAlarm",
+    "ec2.CapacityReservation",
     "ec2.Eip",
     "ec2.FlowLog",
     "ec2.InternetGateway",
