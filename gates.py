@@ -17,13 +17,14 @@ from drills.drill import Probe, ask_all, failed, until_held
 from drills.gateways import FAILED, Reading, SilentGatewaysError
 from drills.probes import GoldenAnswer
 from stacks import engine as engines
-from stacks.contract import ContractError, Deployment, StackName
+from stacks.contract import LAYERS, ContractError, Deployment, StackName
 from stacks.rollout import GateError
 from stacks.runs import Engine
 from stacks.workspace import Workspace
 
 Say = Callable[[str], None]
 
+LAST_LAYER: Final = list(LAYERS)[-1]
 WELL_SECONDS: Final = 120.0
 """For a site to be well again after its pods have rolled, beside its hold-down."""
 LOOK_SECONDS: Final = 2.0
@@ -34,9 +35,18 @@ TELLING_REQUESTS: Final = 100
 
 
 def of(workspace: Workspace, engine: Engine, say: Say, known_ill: Collection[str] = ()) -> SiteGates | None:
-    """The gates of one `up`; None until every layer has been up once, because nobody is served before."""
-    gates = SiteGates(workspace, engine, say, known_ill)
-    return None if gates.recorded() is None else gates
+    """The gates of one `up`; None until every layer has been up once, because nobody is served before.
+
+    What was recorded by programs that exported less has none either, which is said.
+    """
+    outputs = engines.outputs(workspace, engine)
+    try:
+        Deployment.read(workspace.env, outputs)
+    except ContractError as error:
+        if any(StackName.parse(name).layer == LAST_LAYER for name in outputs):
+            say(f"no gates: what is recorded does not tell where the sites are ({error}); the next up has them")
+        return None
+    return SiteGates(workspace, engine, say, known_ill)
 
 
 class SiteGates:

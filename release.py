@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import typer
 import yaml
@@ -25,6 +24,7 @@ from serving.manifest import Manifest, check_digest, verify
 from serving.repository import BACKEND_FILE, CATALOGUE_FILE, CONFIGS, GOLDEN_FILE, MODEL_FILE
 from serving.store import Store, check_version, versions
 from serving.store import publish as publish_package
+from signals.store import is_loopback
 from stacks import engine as engines
 from stacks.contract import PROJECT, ServingOutputs, StackName, StorageOutputs
 from stacks.rollout import ACCEPTED_KEY, DIGEST_KEY
@@ -56,9 +56,13 @@ def stores(env: str, workspace: Workspace) -> dict[str, Store]:
             raise ReleaseError(f"{stack} is not up; bring it up first: tandem up --env {env} --layer storage")
         outputs = StorageOutputs.read(found[str(stack)])
         sites[outputs.site] = Store(
-            name=outputs.site, bucket=outputs.model_bucket, endpoint=outputs.endpoint, region=outputs.region
+            name=outputs.site,
+            bucket=outputs.model_bucket,
+            endpoint=outputs.endpoint,
+            region=outputs.region,
+            profile=outputs.credentials_profile,
         )
-    if all(_is_loopback(store.endpoint) for store in sites.values()):
+    if all(is_loopback(store.endpoint) for store in sites.values()):
         # Stores on loopback ask for no identity, but an S3 client refuses to sign with none.
         os.environ.setdefault("AWS_ACCESS_KEY_ID", "none")
         os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "none")
@@ -253,10 +257,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ReleaseError(f"{path} holds a {type(content).__name__}; a settings file is a mapping with `config:`")
     return content
-
-
-def _is_loopback(endpoint: str) -> bool:
-    return (urlsplit(endpoint).hostname or "").startswith("127.")
 
 
 def _fail(error: Exception) -> typer.Exit:

@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from drills.drill import DrillError, completed
 from signals.store import is_loopback
-from stacks.contract import Deployment, SiteEndpoint, TrafficOutputs
+from stacks.contract import Deployment, ServingOutputs, SiteEndpoint, TrafficOutputs
 
 API_TIMEOUT_SECONDS = 5.0
 CALL_SECONDS: Final = 2 * API_TIMEOUT_SECONDS
@@ -195,6 +195,15 @@ def as_client(traffic: TrafficOutputs, endpoint: SiteEndpoint) -> dict[str, Any]
     default = {"http": 80, "https": 443}[traffic.scheme]
     host = traffic.service_name if endpoint.port == default else f"{traffic.service_name}:{endpoint.port}"
     return {"headers": {"Host": host}, "extensions": {"sni_hostname": traffic.service_name}}
+
+
+def gateway_way(serving: ServingOutputs, pod: str, port: int) -> str:
+    """How a gateway is named to the pod proxy of its site's API, in the protocol it speaks.
+
+    An API server speaks plain http unless it is told otherwise, and looks at no pod's certificate
+    (https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-services/#manually-constructing-apiserver-proxy-urls).
+    """
+    return f"{'https:' if serving.gateway_scheme == 'https' else ''}{pod}:{port}"
 
 
 def ready(pod: Any) -> bool:

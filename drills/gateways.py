@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from kubernetes.client.exceptions import ApiException
 
-from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, COMPONENT, NOT_FOUND, cluster, ready
+from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, COMPONENT, NOT_FOUND, cluster, gateway_way, ready
 from drills.drill import DrillError
-from stacks.contract import Deployment
+from stacks.contract import Deployment, ServingOutputs
 
 METRICS_PATH: Final = "metrics"
 WINDOW_SECONDS: Final = 2.0
@@ -91,7 +91,7 @@ def read(deployment: Deployment, site: str) -> Reading:
         if pod.status.phase != "Running" or not any(each.state.running for each in pod.status.container_statuses or ()):
             continue
         try:
-            answered = _counted(core, pod, serving.namespace)
+            answered = _counted(core, pod, serving)
         except API_ERRORS as error:
             raise SilentGatewaysError(f"gateway {pod.metadata.name} of {site}: {_why(error)}") from error
         if answered is None:
@@ -101,13 +101,13 @@ def read(deployment: Deployment, site: str) -> Reading:
     return Reading(time.monotonic(), pods, silent)
 
 
-def _counted(core: Any, pod: Any, namespace: str) -> dict[str, float] | None:
+def _counted(core: Any, pod: Any, serving: ServingOutputs) -> dict[str, float] | None:
     """Counters of one gateway; None of a silent one no user is led to. Raises what the API raises.
 
     A pod that is going may be listed as ready for a moment after it has gone: one that is silent is looked at again.
     """
-    name = pod.metadata.name
-    way = f"{name}:{pod.spec.containers[0].ports[0].container_port}"
+    name, namespace = pod.metadata.name, serving.namespace
+    way = gateway_way(serving, name, pod.spec.containers[0].ports[0].container_port)
     for last in (*(False,) * AGAIN, True):
         try:
             answer = core.connect_get_namespaced_pod_proxy_with_path(

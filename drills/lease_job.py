@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from drills.access import COMPONENT
-from stacks.contract import STORE_CREDENTIALS, Deployment
+from stacks.contract import Deployment
 
 DRILL_LABEL: Final = "tandem.io/drill"
 HARDENED: Final = {
@@ -31,8 +31,7 @@ def job(
         {"name": "NAMESPACE", "value": deployment.serving[site].namespace},
         # Without credentials: of use only where the API asks for none.
         {"name": "KUBECONFIG_JSON", "value": deployment.pool[site].kubeconfig},
-        _secret("AWS_ACCESS_KEY_ID", "access_key"),
-        _secret("AWS_SECRET_ACCESS_KEY", "secret_key"),
+        *_key(deployment.serving[site].lease_secret_name),
     ]
     pod: dict[str, Any] = {
         "serviceAccountName": platform.lease_account,
@@ -86,6 +85,9 @@ def why_waiting(pods: Sequence[Any]) -> tuple[str, str]:
     return "", "its Job has made no pod"
 
 
-def _secret(variable: str, key: str) -> dict[str, Any]:
-    reference = {"name": STORE_CREDENTIALS, "key": key, "optional": True}
-    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+def _key(secret: str) -> list[dict[str, Any]]:
+    """The key the site's store knows the undo by; without a Secret the pod has an identity of its own."""
+    if not secret:
+        return []
+    keys = (("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key"))
+    return [{"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}} for name, key in keys]

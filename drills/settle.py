@@ -9,6 +9,7 @@ from typing import Any
 
 from drills.access import API_ERRORS, API_TIMEOUT_SECONDS, answered, cluster
 from drills.actions import again
+from drills.actions.drain_mark import MarkDrained
 from drills.actions.on_cluster import THREADS
 from drills.drill import Action, DrillError, NotRun, Prior, Verdict
 from drills.journal import OPEN, unfinished, write_json
@@ -118,7 +119,8 @@ def actions_of(deployment: Deployment, content: dict[str, Any]) -> list[tuple[Ac
 
 def _actions(deployment: Deployment, documents: list[dict[str, Any]]) -> list[tuple[Action, Prior]]:
     """The actions a drill has written down, in the order it applied them."""
-    return [
-        (again(each["kind"], cluster(deployment, each["arguments"]["site"]), each["arguments"]), dict(each["prior"]))
-        for each in documents
-    ]
+    made = []
+    for each in documents:
+        action = again(each["kind"], cluster(deployment, each["arguments"]["site"]), each["arguments"])
+        made.append((action.at_host(deployment) if isinstance(action, MarkDrained) else action, dict(each["prior"])))
+    return made

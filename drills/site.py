@@ -238,22 +238,25 @@ async def restore(
     """Lead users to a drained site again once it has been well for its hold-down. Raises UnfinishedError.
 
     A store that cannot be asked may hold a mark that drains the site again when the store returns: that is unfinished.
+    Of a site that was taken away only the marks are removed: another one of its name would begin drained.
     """
     course = Course(site, shadow)
     seen = await asyncio.to_thread(marks.read, deployment, site, shadow=shadow)
     if not any(each.mark or each.error for each in seen):
         say(f"{site} is not drained: no store holds a mark")
         return course
+    if site not in deployment.traffic.sites:
+        if left := await _unmarked(deployment, course):
+            raise UnfinishedError(f"{site} is no site of {deployment.env} any more; not cleared: {left}")
+        say(f"{site} is no site of {deployment.env} any more; no mark of it in {', '.join(course.stores)}")
+        return course
     began = time.monotonic()
     await _well_for_hold_down(deployment, site, patience_seconds, say)
     course.well_seconds = time.monotonic() - began
-    cleared = await completed(asyncio.ensure_future(asyncio.to_thread(marks.unmark, deployment, site, shadow=shadow)))
+    left = await _unmarked(deployment, course)
     removed = time.monotonic()
-    course.stores = [each.store for each in cleared if each.error is None]
-    course.unreachable = [each.store for each in cleared if each.error is not None]
     if course.stores:
         say(f"no mark in {', '.join(course.stores)} any more; waiting until DNS leads to {site}")
-    left = "; ".join(f"{each.store}: {each.error}" for each in cleared if each.error)
     advice = (
         f"; not cleared: {left}: a mark there drains {site} again when that store returns:"
         f" `tandem site restore {site}` again then"
@@ -266,6 +269,15 @@ async def restore(
     if left:
         raise UnfinishedError(f"DNS leads to {site}{advice}")
     return course
+
+
+async def _unmarked(deployment: Deployment, course: Course) -> str:
+    """Take the marks out of the stores; those that may hold one still, and why, in words."""
+    work = asyncio.to_thread(marks.unmark, deployment, course.site, shadow=course.shadow)
+    cleared = await completed(asyncio.ensure_future(work))
+    course.stores = [each.store for each in cleared if each.error is None]
+    course.unreachable = [each.store for each in cleared if each.error is not None]
+    return "; ".join(f"{each.store}: {each.error}" for each in marks.unknown(cleared))
 
 
 async def _led_to(deployment: Deployment, course: Course, removed: float, advice: str) -> None:

@@ -75,13 +75,16 @@ def restore(
 ) -> None:
     """Exit 0: users are led there again. 1: not well in time, or a mark may be left somewhere; it says which."""
     deployment = _deployment(env, outputs)
-    _confirm(f"Lead {'shadow ' if shadow else ''}users of {env} to {site} again?", yes=yes)
+    declared = site in deployment.traffic.sites
+    users = f"{'shadow ' if shadow else ''}users of {env}"
+    _confirm(f"Lead {users} to {site} again?" if declared else f"Remove the marks left of {site}?", yes=yes)
 
     async def work() -> Course:
         return await sites.restore(deployment, site, shadow=shadow, patience_seconds=patience, say=_say)
 
     course = _run(work, deployment, site, shadow=shadow)
-    console.print(f"[bold green]{site} is restored[/bold green]")
+    said = f"{site} is restored" if declared else f"no mark of {site} is left"
+    console.print(f"[bold green]{said}[/bold green]")
     if as_json:
         typer.echo(json.dumps(course.document(), indent=2))
 

@@ -26,13 +26,25 @@ def publish_models(bucket_arn: str, key_arn: str = "", region: str = "") -> dict
     )
 
 
-def read_marks(bucket_arn: str) -> dict[str, Any]:
-    """Look whether a site is drained: for whoever has an identity and no listed network."""
-    return _policy(_allow("Look", ["s3:GetObject"], f"{bucket_arn}/{MARK_PREFIX}*"), _list(bucket_arn))
+def answer_users(bucket_arn: str, signal_arn: str, key_arn: str = "", region: str = "") -> dict[str, Any]:
+    """Fetch versions, and look whether the site is drained: for gateways.
+
+    With an identity, because S3 sees no address of theirs where their network has an endpoint of its own
+    (https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-s3.html).
+    """
+    return _policy(
+        _allow("Fetch", ["s3:GetObject", "s3:GetObjectVersion"], f"{bucket_arn}/{MODEL_PREFIX}*"),
+        _allow("Look", ["s3:GetObject"], f"{signal_arn}/{MARK_PREFIX}*"),
+        _list(bucket_arn, signal_arn),
+        *_key(["kms:Decrypt"], key_arn, bucket_arn, region),
+    )
 
 
 def mark_drains(bucket_arn: str) -> dict[str, Any]:
-    """Set drain marks and take them back: for an undo that stands in a site, and for `tandem site drain`."""
+    """Set drain marks and take them back: for an undo that stands in a site, and for `tandem site drain`.
+
+    An undo sets none; it tries whether it could take one back on one that means nothing.
+    """
     return _policy(
         _allow("Mark", ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"], f"{bucket_arn}/{MARK_PREFIX}*"),
         _list(bucket_arn),
@@ -60,13 +72,13 @@ def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _allow(name: str, actions: list[str], resource: str) -> dict[str, Any]:
+def _allow(name: str, actions: list[str], resource: str | list[str]) -> dict[str, Any]:
     return {"Sid": name, "Effect": "Allow", "Action": actions, "Resource": resource}
 
 
-def _list(bucket_arn: str) -> dict[str, Any]:
+def _list(*bucket_arns: str) -> dict[str, Any]:
     """Without it S3 answers 403 for an object that is not there; bound to a prefix it would not count for that."""
-    return _allow("List", ["s3:ListBucket"], bucket_arn)
+    return _allow("List", ["s3:ListBucket"], bucket_arns[0] if len(bucket_arns) == 1 else list(bucket_arns))
 
 
 def _key(actions: list[str], key_arn: str, bucket_arn: str, region: str) -> list[dict[str, Any]]:

@@ -280,11 +280,13 @@ class Gateway(pulumi.ComponentResource):
                         "HOLD_DOWN_SECONDS": str(args.hold_down_seconds),
                         "DRAIN_URL": args.drain_url,
                         "DRAIN_TOKEN": args.drain_token,
+                        "DRAIN_REGION": args.model.region,
                         "CONCURRENCY_LIMIT": str(args.concurrency_limit),
                         "REQUEST_TIMEOUT_SECONDS": str(args.request_timeout_seconds),
                         **certificate,
                     }
                 ),
+                *pod.credentials(args.model),
             ],
             ports=[ContainerPortArgs(name=args.protocol, container_port=args.port)],
             resources=pod.resources(args.cpu, args.memory),

@@ -87,6 +87,19 @@ def field_variable(name: str, path: str) -> EnvVarArgs:
     return EnvVarArgs(name=name, value_from=EnvVarSourceArgs(field_ref=ObjectFieldSelectorArgs(field_path=path)))
 
 
+def credentials(source: ModelSource) -> list[EnvVarArgs]:
+    """The key to the store as the SDK looks for it; nothing where the pod has an identity of its own."""
+    if source.credentials_secret is None:
+        return []
+    return [
+        EnvVarArgs(
+            name=variable,
+            value_from=EnvVarSourceArgs(secret_key_ref=SecretKeySelectorArgs(name=source.credentials_secret, key=key)),
+        )
+        for variable, key in (("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key"))
+    ]
+
+
 def resources(cpu: str, memory: str, gpus: int = 0, gpu_resource: Input[str] = "") -> ResourceRequirementsArgs:
     """Requests with memory and GPUs as limits too; no CPU limit, which would only add latency."""
     if not gpus:
@@ -98,11 +111,7 @@ def resources(cpu: str, memory: str, gpus: int = 0, gpu_resource: Input[str] = "
 
 def fetch(source: ModelSource, digests: Sequence[str], part: str) -> ContainerArgs:
     """The init container that leaves `part` of each version under /models, every byte verified, or fails."""
-    environment = variables({"TMPDIR": SCRATCH})
-    if source.credentials_secret is not None:
-        for variable, key in (("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key")):
-            reference = SecretKeySelectorArgs(name=source.credentials_secret, key=key)
-            environment.append(EnvVarArgs(name=variable, value_from=EnvVarSourceArgs(secret_key_ref=reference)))
+    environment = [*variables({"TMPDIR": SCRATCH}), *credentials(source)]
     where: list[Input[str]] = ["--endpoint", source.endpoint, "--region", source.region, "--bucket", source.bucket]
     versions: list[Input[str]] = [word for digest in digests for word in ("--digest", digest)]
     what: list[Input[str]] = [*versions, "--model", source.model_name, "--part", part]

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from infra import alerts, checks, naming, rolling, termination
 from infra.checks import SettingError
-from infra.settings_base import KINDS, Settings
+from infra.settings_base import KINDS, PRIVATE, Settings
 from infra.settings_heartbeat import HeartbeatSettings
 
 ANYWHERE: Final = "0.0.0.0/0"
@@ -94,6 +94,10 @@ class ServingSettings(Settings):
     """How the site says that it is golden, where traffic goes by an alarm; at most one."""
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
+    store_secret: str = ""
+    """Secret of the namespace, made by somebody else, with the key pods open their store with."""
+    lease_secret: str = ""
+    """The same for the undo of a drill, which writes marks; empty for the pods' own."""
 
     def __post_init__(self) -> None:
         checks.label("site", self.site, naming.SITE_LIMIT)
@@ -117,7 +121,7 @@ class ServingSettings(Settings):
         checks.between("hold_down_seconds", self.hold_down_seconds, 0, 600)
         checks.between("inference_timeout_seconds", self.inference_timeout_seconds, 0.05, 60)
         checks.between("rollout_timeout_seconds", self.rollout_timeout_seconds, 10, 3600)
-        checks.credentials(self.access_key, self.secret_key)
+        self._check_credentials()
         self._check_endings()
         self._check_autoscaling()
         self._check_flows()
@@ -163,6 +167,28 @@ class ServingSettings(Settings):
             gpu_quota=gpu_quota,
             firm_gpus=firm_gpus,
         )
+
+    @property
+    def gateway_scheme(self) -> str:
+        """What a gateway speaks at its port."""
+        return "https" if self.tls_issuer or self.tls_secret else "http"
+
+    def _check_credentials(self) -> None:
+        checks.credentials(self.access_key, self.secret_key)
+        for key in ("store_secret", "lease_secret"):
+            if getattr(self, key):
+                checks.label(key, getattr(self, key))
+        if self.store_secret and self.access_key:
+            raise SettingError(
+                f"store_secret is {self.store_secret} and access_key is set; pods open their store with one key: remove"
+                " access_key and secret_key where somebody else makes the Secret"
+            )
+        if self.kind == PRIVATE and not self.store_secret and not self.access_key:
+            raise SettingError(
+                "kind is private and neither store_secret nor access_key is set; pods of a private site have no"
+                " identity that its store knows, so they could fetch no model: make a Secret with the keys access_key"
+                " and secret_key in the site's namespace and name it in store_secret"
+            )
 
     def _check_endings(self) -> None:
         for who in (termination.TRITON, termination.GATEWAY):

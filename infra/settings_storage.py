@@ -17,6 +17,7 @@ EXTERNAL: Final = "external"
 NONE: Final = "none"
 COPIES: Final = (AWS, EXTERNAL, NONE)
 LONGEST_DAYS: Final = 36_500
+_PROFILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
 _ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::(?P<account>[0-9]{12}):role/[\w+=,.@/-]+")
 
 
@@ -60,7 +61,9 @@ class StorageSettings(AwsSettings):
     checker_cidrs: tuple[str, ...] = checkers.NETWORKS
     """Networks the health checkers read drain marks from."""
     gateway_cidrs: tuple[str, ...] = ()
-    """Networks the store sees the site's gateways come from; without them gateways read no drain mark."""
+    """Networks the store sees gateways come from that have neither identity nor key to read drain marks with."""
+    credentials_profile: str = ""
+    """Profile of the AWS configuration, where the store is opened by another identity than AWS's API."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,6 +76,11 @@ class StorageSettings(AwsSettings):
         self._check_times()
         self._check_copies()
         receivers.check(self.alarm_emails, self.alarm_urls)
+        if self.credentials_profile and not _PROFILE.fullmatch(self.credentials_profile):
+            raise SettingError(
+                f"credentials_profile is {self.credentials_profile!r}; it names a profile of the AWS configuration on"
+                " each machine that works with this store, in letters, digits and -_.@+: correct it, or remove it"
+            )
         if self.protect and self.force_destroy:
             raise SettingError(
                 "force_destroy and protect are both true; a protected bucket is not emptied on deletion:"

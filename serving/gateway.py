@@ -39,6 +39,7 @@ from serving.inference import (
     WrongAnswerError,
 )
 from serving.manifest import version_number
+from serving.own_store import signer
 from serving.recommendation import (
     BODY_LIMIT_BYTES,
     JSON,
@@ -87,7 +88,9 @@ class Gateway:
             hold_down_seconds=settings.hold_down_seconds,
             count_wrong=lambda: self.telemetry.count_wrong(),
         )
-        self.drain_mark = DrainMark(settings.drain_url, settings.drain_token)
+        credentials = signer(settings.drain_region, os.environ)
+        sign = credentials.headers if credentials else None
+        self.drain_mark = DrainMark(settings.drain_url, settings.drain_token, sign=sign)
         self.telemetry = Telemetry(
             settings.site,
             lambda: self.health.state,

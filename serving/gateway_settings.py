@@ -47,6 +47,8 @@ class Settings:
     """Where the mark of a site that is being emptied appears; empty: nobody looks for it."""
     drain_token: str = ""
     """What has to stand in that mark."""
+    drain_region: str = ""
+    """Region of the store it lies in, for whoever signs; empty: it is asked openly."""
     tls_certificate: str = ""
     """File with the certificate and its chain; empty: plain HTTP, and whoever stands before it ends TLS."""
     tls_key: str = ""
@@ -73,6 +75,7 @@ class Settings:
             hold_down_seconds=reader.number("HOLD_DOWN_SECONDS", 0, 600, "0"),
             drain_url=reader.url("DRAIN_URL"),
             drain_token=reader.token("DRAIN_TOKEN") if environment.get("DRAIN_URL") else "",
+            drain_region=reader.text("DRAIN_REGION") if environment.get("DRAIN_REGION") else "",
             tls_certificate=reader.file("TLS_CERTIFICATE", needed=bool(environment.get("TLS_KEY"))),
             tls_key=reader.file("TLS_KEY", needed=bool(environment.get("TLS_CERTIFICATE"))),
             access_log=reader.one_of("ACCESS_LOG", ("0", "1"), "0") == "1",

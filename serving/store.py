@@ -20,6 +20,7 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
+    ProfileNotFound,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
@@ -28,6 +29,7 @@ from serving.manifest import DIGEST, MANIFEST, Manifest, digest_of, hex_of, veri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 DEFAULT_REGION: Final = "us-east-1"
 _Result = TypeVar("_Result")
@@ -38,18 +40,19 @@ _BEING_WRITTEN: Final = ("ConditionalRequestConflict", "409")
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """One site's bucket. Credentials come from the usual AWS environment, never from here."""
+    """One site's bucket. Credentials come from the usual AWS environment or a profile of it, never from here."""
 
     name: str
     bucket: str
     endpoint: str = ""
     region: str = DEFAULT_REGION
+    profile: str = ""
 
     @cached_property
     def client(self) -> S3Client:
         """An S3 client with short deadlines; a store of one's own is addressed by path."""
         # A session of its own, so that credentials are looked up now and stores can be used side by side in threads.
-        return boto3.session.Session().client(
+        return boto3.session.Session(profile_name=self.profile or None).client(
             "s3",
             endpoint_url=self.endpoint or None,
             region_name=self.region,
@@ -101,9 +104,12 @@ class Store:
 
     def keys(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         """Keys under a prefix with the time each was written. Raises StoreError."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        found = self._ask(prefix, lambda: [entry for page in pages for entry in page.get("Contents", [])])
-        for entry in found:
+
+        def ask() -> list[ObjectTypeDef]:
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [entry for page in pages for entry in page.get("Contents", [])]
+
+        for entry in self._ask(prefix, ask):
             yield entry["Key"], entry["LastModified"]
 
     def _ask(self, key: str, call: Callable[[], _Result]) -> _Result:
@@ -119,8 +125,13 @@ class Store:
                 ) from error
             raise StoreError(f"{self.location(key)}: refused with {code}; check rights and address") from error
         except NoCredentialsError as error:
+            environment = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
+            wanted = f"give profile {self.profile} some" if self.profile else environment
+            raise StoreError(f"{self.location(key)}: no credentials; {wanted}") from error
+        except ProfileNotFound as error:
             raise StoreError(
-                f"{self.location(key)}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
+                f"{self.location(key)}: this machine has no profile {self.profile}, which credentials_profile of the"
+                f" storage stack names; make it: aws configure --profile {self.profile}"
             ) from error
         except (NoConnectionError, HTTPClientError, IncompleteReadError, OSError) as error:
             raise StoreUnreachableError(f"{self.location(key)}: no answer ({error})") from error

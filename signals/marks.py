@@ -58,6 +58,7 @@ class InStore:
 
 def mark(deployment: Deployment, site: str, *, who: str, why: str, shadow: bool = False) -> list[InStore]:
     """Put the mark into every store of the site; what came of each. It counts once one store that counts has it."""
+    drain_stores(deployment, site)
     wanted = Mark(site, who, datetime.now(UTC).isoformat(timespec="seconds"), why, shadow)
 
     def write(store: SignalStore) -> Mark:
@@ -76,13 +77,16 @@ def unmark(deployment: Deployment, site: str, *, shadow: bool = False) -> list[I
 
 
 def read(deployment: Deployment, site: str, *, shadow: bool = False) -> list[InStore]:
-    """What lies in every store of the site."""
+    """What lies in every store of the site. Raises SignalError for a site that nobody declared and nobody marked."""
 
     def look(store: SignalStore) -> Mark | None:
         found = store.get(drain_key(site, shadow=shadow))
         return None if found is None else Mark.parse(site, found.body, shadow=shadow)
 
-    return _in_each(deployment, site, look)
+    seen = _in_each(deployment, site, look)
+    if not any(each.mark for each in seen):
+        drain_stores(deployment, site)
+    return seen
 
 
 def counting(results: list[InStore]) -> list[InStore]:
@@ -96,9 +100,14 @@ def unknown(results: list[InStore]) -> list[InStore]:
 
 
 def _in_each(deployment: Deployment, site: str, work: Callable[[SignalStore], Mark | None]) -> list[InStore]:
-    """Do the work in the site's drain stores and its own, side by side: a dead store costs its timeout once."""
-    counts = drain_stores(deployment, site)
-    stores = [store for store in stores_of(deployment.storage) if store.site in {*counts, site}]
+    """Do the work in the site's drain stores and its own, side by side: a dead store costs its timeout once.
+
+    A mark of a site that was taken away may be left in any store, and counts nowhere until there is such a site again.
+    """
+    stores, counts = stores_of(deployment.storage), []
+    if site in deployment.traffic.sites:
+        counts = drain_stores(deployment, site)
+        stores = [store for store in stores if store.site in {*counts, site}]
 
     def one(store: SignalStore) -> InStore:
         try:

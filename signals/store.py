@@ -19,6 +19,7 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
+    ProfileNotFound,
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
@@ -47,22 +48,30 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalStore:
-    """One site's signal bucket; credentials come from the usual AWS environment, and loopback asks for none."""
+    """One site's signal bucket; loopback asks for no credentials."""
 
     site: str
     bucket: str
     endpoint: str
     region: str
+    profile: str = ""
+    """Of the AWS configuration, whose credentials it is opened with; empty for those of the usual AWS environment."""
 
     @classmethod
     def of(cls, outputs: StorageOutputs) -> Self:
         """The bucket a storage stack exports."""
-        return cls(site=outputs.site, bucket=outputs.signal_bucket, endpoint=outputs.endpoint, region=outputs.region)
+        return cls(
+            site=outputs.site,
+            bucket=outputs.signal_bucket,
+            endpoint=outputs.endpoint,
+            region=outputs.region,
+            profile=outputs.credentials_profile,
+        )
 
     @property
     def _client(self) -> S3Client:
         with _making_clients:
-            return _client(self.endpoint, self.region)
+            return _client(self.endpoint, self.region, self.profile)
 
     def get(self, key: str) -> Stored | None:
         """An object, or None where there is none. Raises SignalError."""
@@ -120,8 +129,13 @@ class SignalStore:
                 ) from error
             raise SignalError(f"{self.place(key)}: refused with {code}; check rights and address") from error
         except NoCredentialsError as error:
+            environment = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
+            wanted = f"give profile {self.profile} some" if self.profile else environment
+            raise SignalError(f"{self.place(key)}: no credentials; {wanted}") from error
+        except ProfileNotFound as error:
             raise SignalError(
-                f"{self.place(key)}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
+                f"{self.place(key)}: this machine has no profile {self.profile}, which credentials_profile of the"
+                f" storage stack names; make it: aws configure --profile {self.profile}"
             ) from error
         except (NoConnectionError, HTTPClientError, IncompleteReadError, OSError) as error:
             raise StoreUnreachableError(f"{self.place(key)}: no answer ({error})") from error
@@ -141,10 +155,10 @@ _making_clients = threading.Lock()
 
 
 @cache
-def _client(endpoint: str, region: str) -> S3Client:
+def _client(endpoint: str, region: str, profile: str) -> S3Client:
     # Nobody signs what a store on loopback would not check, but an S3 client refuses to sign with no key at all.
-    nobody = "none" if is_loopback(endpoint) else None
-    return boto3.session.Session().client(
+    nobody = "none" if is_loopback(endpoint) and not profile else None
+    return boto3.session.Session(profile_name=profile or None).client(
         "s3",
         endpoint_url=endpoint or None,
         region_name=region,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,11 +21,12 @@ from signals.store import SignalStore
 from stacks import engine as engines
 from stacks import exclusive
 from stacks.contract import StackName
+from stacks.plans import Plans
 from stacks.preview import PreviewError, comment, digest, text
 from stacks.preview.run import preview_programs
 from stacks.recover import Recovery
 from stacks.rollout import LAYER as SERVING
-from stacks.rollout import Gates, GatesOf
+from stacks.rollout import Gates, GatesOf, previewed
 from stacks.workspace import PROD, Workspace, WorkspaceError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Stacks of an environment.")
@@ -126,11 +129,18 @@ class Session:
         *,
         plans: Path | None = None,
         refresh: bool = False,
+        recorded: bool = False,
+        plan: Path | None = None,
     ) -> None:
+        """With `recorded` a stack may be named that has no settings any more: what is recorded of it is enough."""
         self.workspace = Workspace.of(env)
-        self.engine = engines.choose(env, engine, self.workspace, plans=plans, refresh=refresh)
+        self.engine = engines.choose(env, engine, self.workspace, plans=plans, refresh=refresh, plan=plan)
         self.named = named(env, stacks)
-        self.layers = self.workspace.order(self.named, layers or ())
+        unset = set(self.named) - set(self.workspace.stacks()) if recorded else set()
+        besides = [each for each in unset if self.engine.state(each) is not None]
+        self.layers = self.workspace.order(self.named, layers or (), besides)
+        if plan is not None:
+            Plans(plan).check(chain.from_iterable(self.layers))
 
     def alone(
         self, purpose: str, *, unlocked: bool, known: Sequence[SignalStore] | None = None
@@ -186,11 +196,13 @@ def opened(
     *,
     plans: Path | None = None,
     refresh: bool = False,
+    recorded: bool = False,
+    plan: Path | None = None,
 ) -> Iterator[Session]:
     """A command's session: failures become one message and exit status 1, a signal an orderly end of the engines."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        yield Session(env, stacks, layers, engine, plans=plans, refresh=refresh)
+        yield Session(env, stacks, layers, engine, plans=plans, refresh=refresh, recorded=recorded, plan=plan)
     except (engines.EngineError, WorkspaceError, SignalError, ValueError) as error:
         for text in (str(error), *getattr(error, "__notes__", ())):
             console.print(Text.assemble(("error ", "bold red"), text))
@@ -213,6 +225,10 @@ def up(
     engine: EngineName = None,
     all_at_once: AllAtOnce = False,
     known_ill: KnownIll = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With the CLI: do what these plans of `preview --plans` say, or nothing."),
+    ] = None,
     without_lock: Unlocked = False,
     as_json: Json = False,
 ) -> None:
@@ -220,7 +236,7 @@ def up(
 
     What is served changes one site at a time: the others have to be well before, and the changed one afterwards.
     """
-    with opened(env, stack, layer, engine) as session, session.alone("up", unlocked=without_lock) as held:
+    with opened(env, stack, layer, engine, plan=plan) as session, session.alone("up", unlocked=without_lock) as held:
         gates = session.gates(context, all_at_once=all_at_once, known_ill=known_ill)
         with session.recovery.kept(session.layers, session.stores):
             counts = engines.up(
@@ -265,7 +281,10 @@ def preview(
     with opened(env, stack, layer, engine, plans=plans, refresh=refresh) as session:
         progress = Lines(would=True)
         digests = engines.in_layers(
-            session.engine, session.layers, lambda each: session.engine.preview(each, progress), keep_going=True
+            session.engine,
+            session.layers,
+            lambda each: previewed(session.workspace, session.engine, each, progress, steps=plans is not None),
+            keep_going=True,
         )
         if form is Form.JSON:
             _print(digests)
@@ -292,7 +311,7 @@ def _program_diff(env: str, stack: list[str] | None, layer: list[str] | None, ag
     if form is Form.JSON:
         _print(digest.document(report))
     elif form is Form.MARKDOWN:
-        typer.echo(comment.markdown(report))
+        typer.echo(comment.markdown(report, comment.repository(os.environ)))
     else:
         printer = Console(highlight=False, soft_wrap=True)
         for line in text.lines(report):
@@ -330,9 +349,12 @@ def destroy(
 ) -> None:
     """Delete everything the stacks hold, last layer first; nobody else works on the environment meanwhile.
 
-    Nothing is deleted while any of it is protected.
+    Nothing is deleted while any of it is protected. A stack named by --stack needs no settings any more.
     """
-    with opened(env, stack, layer, engine) as session, session.alone("destroy", unlocked=without_lock) as held:
+    with (
+        opened(env, stack, layer, engine, recorded=True) as session,
+        session.alone("destroy", unlocked=without_lock) as held,
+    ):
         session.recovery.refuse_protected(session.layers)
         # Nothing is written into stores that go.
         left = tuple if any(each[0].layer == exclusive.STORAGE for each in session.layers) else session.stores

@@ -29,7 +29,7 @@ ENVIRONMENT_LABEL: Final = "tandem.io/environment"
 """Label of a site's namespace that says which environment it belongs to."""
 
 STORE_CREDENTIALS: Final = "store-credentials"
-"""Secret of a site's namespace with the key to its store, where pods have no identity of their own."""
+"""Secret of a site's namespace with the key to its store, where the settings hold that key."""
 
 
 def drain_key(site: str, *, shadow: bool = False) -> str:
@@ -82,7 +82,10 @@ class StorageOutputs(Outputs):
     signal_bucket: str
     """Bucket of small objects that have to be there when other things are not: drain marks, the lock, snapshots."""
     signal_url: str
-    """URL of that bucket; health checkers and gateways read drain marks below it without credentials."""
+    """URL of that bucket; health checkers read drain marks below it without credentials."""
+    credentials_profile: str
+    """Profile of the AWS configuration whose credentials open this store to people and pipelines; empty for the usual
+    chain. Pods never use it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +162,12 @@ class ServingOutputs(Outputs):
     """sha256:<64 hex>; the version this site serves."""
     accepted_digests: list[str]
     """Every version an answer of this site may name: the served one, and during a rollout the one before it."""
+    gateway_scheme: str
+    """What a gateway speaks at its port: http or https."""
     gateway_policy: str
     """NetworkPolicy that lets traffic in to the gateways."""
+    lease_secret_name: str
+    """Secret of the namespace with the key a drill's undo takes marks back with; empty where pods have identities."""
     gpus_per_pod: int
     """GPUs one Triton pod requests; 0 where the CPU computes."""
     requests_per_second_per_pod: float

@@ -48,6 +48,7 @@ def choose(
     *,
     plans: Path | None = None,
     refresh: bool = False,
+    plan: Path | None = None,
 ) -> Engine:
     """The engine for an environment: the CLI where there is one, else, in the lab only, the embedded one.
 
@@ -63,16 +64,17 @@ def choose(
             f" the embedded engine is for {LAB!r} only: leave out --engine embedded"
         )
     if engine == "embedded" or (engine is None and env == LAB and not installed):
-        if plans is not None or refresh:
+        if plans is not None or plan is not None or refresh:
             raise EngineError(
-                "--plans and --refresh need the Pulumi CLI; the embedded engine has neither: leave them out"
+                "--plans, --plan and --refresh need the Pulumi CLI, the embedded engine has none of them: leave them"
+                " out"
             )
         return Embedded(workspace)
     if not installed:
         raise EngineError(
             f"environment {env!r} needs the Pulumi CLI and there is no pulumi on PATH; install it: https://www.pulumi.com/docs/install/"
         )
-    return PulumiCli(workspace, plans=plans, refresh=refresh)
+    return PulumiCli(workspace, plans=plans, refresh=refresh, plan=plan)
 
 
 def in_layers(

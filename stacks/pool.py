@@ -10,10 +10,12 @@ from pulumi import Output, ResourceOptions
 
 from infra import access, naming
 from infra.adopted_pool import AdoptedNodes, AdoptedNodesArgs
+from infra.bucket_policy import arn
 from infra.edge import Edge, EdgeArgs
 from infra.gateway import NAME as GATEWAY
 from infra.gateway import READY_PATH
 from infra.identity import PodIdentity, PodIdentityArgs, bind_targets
+from infra.lease import NAME as LEASE
 from infra.network import ExistingNetwork, Network, NetworkArgs
 from infra.private_edge import PrivateEdge, PrivateEdgeArgs
 from infra.private_pool import PrivatePool, PrivatePoolArgs
@@ -130,6 +132,7 @@ def _public(stack: contract.StackName, settings: PublicPoolSettings) -> dict[str
             network=network.ready,
             certificate_arn=settings.edge_certificate,
             deregistration_seconds=settings.edge_deregistration_seconds,
+            log_bucket=settings.edge_log_bucket,
             protect=settings.protect,
             tags=tags,
         ),
@@ -140,6 +143,7 @@ def _public(stack: contract.StackName, settings: PublicPoolSettings) -> dict[str
         PublicPoolArgs(
             cluster_name=settings.cluster_name,
             kubernetes_version=settings.kubernetes_version,
+            kubernetes_support=settings.kubernetes_support,
             region=settings.region,
             subnet_ids=network.private_subnet_ids,
             system_instance_type=settings.system_instance_type,
@@ -154,6 +158,7 @@ def _public(stack: contract.StackName, settings: PublicPoolSettings) -> dict[str
             exec_authentication=settings.cluster_authentication == "aws-cli",
             network=network.ready,
             protect=settings.protect,
+            deletion_protection=settings.deletion_protection,
             node_labels={naming.SITE_KEY: settings.site},
             tags=tags,
         ),
@@ -194,12 +199,16 @@ def _identities(
 ) -> None:
     """Who of the cluster's pods may do what in the cloud."""
     storage = Recorded(stack.sibling("storage"))
-    models = Output.all(storage.filled("model_bucket"), storage.text("model_key_arn")).apply(
-        lambda known: access.read_models(f"arn:aws:s3:::{known[0]}", known[1], settings.region)
-    )
+    models, signals = (storage.filled(bucket).apply(arn) for bucket in ("model_bucket", "signal_bucket"))
+    key = storage.text("model_key_arn")
     rights: dict[tuple[str, str], Output[dict[str, Any]]] = {
-        (settings.workload_namespace, TRITON): models,
-        (settings.workload_namespace, GATEWAY): models,
+        (settings.workload_namespace, TRITON): Output.all(models, key).apply(
+            lambda known: access.read_models(known[0], known[1], settings.region)
+        ),
+        (settings.workload_namespace, GATEWAY): Output.all(models, signals, key).apply(
+            lambda known: access.answer_users(known[0], known[1], known[2], settings.region)
+        ),
+        (settings.workload_namespace, LEASE): signals.apply(access.mark_drains),
         CONTROLLER: Output.all(edge.target_group_arn, pool.cluster_name).apply(lambda known: bind_targets(*known)),
     }
     for (namespace, account), policy in rights.items():

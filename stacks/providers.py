@@ -18,11 +18,12 @@ def cloud(
     region: str = "",
     endpoints: Mapping[str, str] | None = None,
     role: str = "",
+    profile: str = "",
 ) -> aws.Provider:
     """AWS, or what answers at the endpoints the settings name; everything is tagged with the stack.
 
     It speaks to the settings' region and endpoints, or to `region` and `endpoints` for what is not there, as `role` for
-    what another account holds.
+    what another account holds. Without a key in the settings `profile` says who asks: one of this machine's own.
 
     A check that needs other stacks' outputs goes `after`: until it has passed there is no provider, and so no resource.
     """
@@ -38,6 +39,7 @@ def cloud(
         endpoints=[aws.ProviderEndpointArgs(**named)] if own else None,
         access_key=pulumi.Output.secret(settings.access_key) if settings.access_key else None,
         secret_key=pulumi.Output.secret(settings.secret_key) if settings.secret_key else None,
+        profile=profile if profile and not settings.access_key else None,
         assume_roles=[aws.ProviderAssumeRoleArgs(role_arn=role, session_name="tandem")] if role else None,
         s3_use_path_style=own,
         skip_credentials_validation=own,

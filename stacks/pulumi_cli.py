@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stacks.contract import PROJECT, StackName
+from stacks.plans import Plans, explained
 from stacks.process import Processes
 from stacks.runs import QUERY_SECONDS, Progress, StackFailed, digest_of, exported, follow, passed_on, python_path
 from stacks.workspace import LAB, Workspace, replace_file
@@ -18,11 +19,17 @@ class PulumiCli:
 
     name = "cli"
 
-    def __init__(self, workspace: Workspace, *, plans: Path | None = None, refresh: bool = False) -> None:
-        """Previews are saved as plans below `plans`; with `refresh` they first ask the cloud how things are."""
+    def __init__(
+        self, workspace: Workspace, *, plans: Path | None = None, refresh: bool = False, plan: Path | None = None
+    ) -> None:
+        """Previews are saved below `plans`; with `refresh` they first ask the cloud how things are.
+
+        What `up` does is held to the plans below `plan`.
+        """
         self._workspace = workspace
-        self._plans = plans
+        self._plans = Plans(plans) if plans else None
         self._refresh = refresh
+        self._plan = Plans(plan) if plan else None
         self._processes = Processes()
         self._backend = workspace.home / workspace.env / "pulumi"
 
@@ -78,46 +85,45 @@ class PulumiCli:
         return path
 
     def up(self, stack: StackName, progress: Progress) -> dict[str, int]:
-        """See Engine."""
-        return self._run("up", stack, progress)
+        """See Engine. Where it was planned, nothing else is done than what its plan says."""
+        if self._plan is None:
+            return self._run("up", stack, progress)
+        path = self._plan.planned(stack, first=self._workspace.between_steps(stack))
+        try:
+            return self._run("up", stack, progress, path)
+        except StackFailed as failure:
+            raise explained(failure) from failure
 
     def destroy(self, stack: StackName, progress: Progress) -> dict[str, int]:
         """See Engine."""
         return self._run("destroy", stack, progress)
 
-    def _run(self, verb: str, stack: StackName, progress: Progress) -> dict[str, int]:
+    def _run(self, verb: str, stack: StackName, progress: Progress, plan: Path | None = None) -> dict[str, int]:
         environment = self._environment(reach=True)
         options = ["--yes", "--skip-preview", "--non-interactive", "--json"]
-        command = [
-            "pulumi",
-            verb,
-            *options,
-            "--stack",
-            str(stack),
-            "--config-file",
-            str(self._prepare(stack, environment)),
-        ]
+        settings = self._prepare(stack, environment)
+        if self._plan is not None and plan is not None:
+            self._workspace.encrypt_alike(settings, self._plan.encryption(plan))
+            options += ["--plan", str(plan)]
+        command = ["pulumi", verb, *options, "--stack", str(stack), "--config-file", str(settings)]
         return follow(self._processes, stack, command, environment, self._workspace.root, progress)
 
     def preview(self, stack: StackName, progress: Progress) -> dict[str, Any]:
         """See Engine."""
         environment = self._environment(reach=True)
         asked = ["--refresh"] if self._refresh else []
+        settings = self._prepare(stack, environment)
+        path = None
         if self._plans is not None:
-            self._plans.mkdir(parents=True, exist_ok=True)
-            asked += ["--save-plan", str(self._plans.absolute() / f"{stack}.json")]
-        command = [
-            "pulumi",
-            "preview",
-            *asked,
-            "--json",
-            "--non-interactive",
-            "--stack",
-            str(stack),
-            "--config-file",
-            str(self._prepare(stack, environment)),
-        ]
-        return digest_of(self._processes, stack, command, environment, self._workspace.root, progress)
+            path = self._plans.begin(stack, first=self._workspace.between_steps(stack))
+            asked += ["--save-plan", str(path)]
+        where = ["--stack", str(stack), "--config-file", str(settings)]
+        command = ["pulumi", "preview", *asked, "--json", "--non-interactive", *where]
+        digest = digest_of(self._processes, stack, command, environment, self._workspace.root, progress)
+        if self._plans is not None and path is not None:
+            # The CLI may have written the salt just now.
+            self._plans.keep(path, self._workspace.encryption(settings))
+        return digest
 
     def outputs(self, stack: StackName) -> dict[str, Any] | None:
         """See Engine."""

@@ -100,7 +100,7 @@ def forget(
 
     Other sites and the traffic stack stay as they are: health checks keep users away from a site that is dead.
     """
-    with opened(env, [f"{each}-{site}" for each in _layers(layer)], None, engine) as session:
+    with opened(env, [f"{each}-{site}" for each in _layers(layer)], None, engine, recorded=True) as session:
         with session.alone("forget", unlocked=without_lock):
             if not yes:
                 _refuse_alive(session, site)

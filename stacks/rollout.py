@@ -95,6 +95,19 @@ class Rollout:
         return dict(counts + Counter(last))
 
 
+def previewed(
+    workspace: Workspace, engine: Engine, stack: StackName, progress: Progress, *, steps: bool
+) -> dict[str, Any]:
+    """What `up` would do with the stack. With `steps` the first of two is previewed too, so that both are planned."""
+    if steps and stack.layer == LAYER:
+        first = between(workspace.settings(stack), engine.outputs(stack) or {})
+        if first is not None:
+            progress.message(stack, "info", "rollout 1 of 2, then as a whole:")
+            with workspace.passing(stack, first):
+                engine.preview(stack, progress)
+    return engine.preview(stack, progress)
+
+
 def between(settings: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any] | None:
     """Settings of the first of two steps; None where one is enough: a first creation, or a version accepted already."""
     new, old = settings.get(DIGEST_KEY), recorded.get("model_digest")

@@ -17,7 +17,7 @@ from infra.gateway import Gateway, GatewayArgs, TargetGroup, VirtualAddress
 from infra.heartbeat import Heartbeat, HeartbeatArgs
 from infra.monitoring import Monitoring, MonitoringArgs
 from infra.pod import ModelSource
-from infra.settings import PRIVATE, PUBLIC, ServingSettings
+from infra.settings import PRIVATE, ServingSettings
 from infra.tls import NAME as CERTIFICATE
 from infra.tls import ServerCertificate, ServerCertificateArgs
 from infra.triton import NAME as TRITON
@@ -37,6 +37,7 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
     # What does not fit this site fails here: every object below needs the namespace, and nothing of them is there yet.
     namespace = Output.all(platform.filled("namespace"), rolling, ending).apply(lambda known: str(known[0]))
     source = _source(storage, settings, namespace, opts)
+    own_key = source.credentials_secret
     flows = Flows(
         "flows",
         FlowsArgs(
@@ -49,7 +50,7 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
             api_cidrs=settings.api_cidrs,
             dns_cidrs=settings.dns_cidrs,
             monitoring_namespace=platform.filled("monitoring_namespace"),
-            identity_agent=settings.kind == PUBLIC and not settings.access_key,
+            identity_agent=own_key is None,
         ),
         opts,
     )
@@ -152,7 +153,9 @@ def declare(stack: contract.StackName, settings: ServingSettings) -> dict[str, A
         "model_name": settings.model_name,
         "model_digest": settings.model_digest,
         "accepted_digests": list(settings.accepted),
+        "gateway_scheme": settings.gateway_scheme,
         "gateway_policy": flows.gateway_policy,
+        "lease_secret_name": settings.lease_secret or ("" if own_key is None else own_key),
         "gpus_per_pod": settings.gpus_per_pod,
         "requests_per_second_per_pod": settings.requests_per_second_per_pod,
         "requests_per_second_per_gateway": settings.requests_per_second_per_gateway,
@@ -199,7 +202,7 @@ def _monitor(settings: ServingSettings, namespace: Input[str], watched: Input[Wa
         MonitoringArgs(
             site=settings.site,
             namespace=namespace,
-            protocol="https" if settings.tls_issuer or settings.tls_secret else "http",
+            protocol=settings.gateway_scheme,
             watched=watched,
             own_certificate=bool(settings.tls_issuer),
         ),
@@ -227,8 +230,8 @@ def _scale(settings: ServingSettings, namespace: Input[str], triton: Triton, opt
 
 
 def _source(storage: Recorded, settings: ServingSettings, namespace: Input[str], opts: ResourceOptions) -> ModelSource:
-    """The site's own model store, and the key to it where pods have no identity."""
-    credentials = None
+    """The site's own model store, and the Secret with the key to it where pods have no identity."""
+    credentials: Input[str] | None = settings.store_secret or None
     if settings.access_key:
         secret = Secret(
             contract.STORE_CREDENTIALS,

@@ -25,7 +25,7 @@ from stacks import contract, providers
 
 def declare(stack: contract.StackName, settings: StorageSettings) -> dict[str, Any]:
     """The stores of the site, in the object store its settings name, and their copies in its second region."""
-    opts = ResourceOptions(provider=providers.cloud(stack, settings))
+    opts = ResourceOptions(provider=providers.cloud(stack, settings, profile=settings.credentials_profile))
     args = BucketArgs(
         region=settings.region,
         kind=settings.store_kind,
@@ -64,6 +64,7 @@ def declare(stack: contract.StackName, settings: StorageSettings) -> dict[str, A
         "model_key_arn": models.store.key_arn,
         "signal_bucket": signals.bucket,
         "signal_url": signals.url,
+        "credentials_profile": settings.credentials_profile,
     }
 
 
@@ -76,10 +77,13 @@ class _Copies:
         self._settings, self._opts = settings, opts
         self._args = replace(args, region=settings.second_region)
         region, endpoints = settings.second_region, settings.second_endpoints
-        self._there = ResourceOptions(provider=providers.cloud(stack, settings, region=region, endpoints=endpoints))
+        profile = settings.credentials_profile
+        there = providers.cloud(stack, settings, region=region, endpoints=endpoints, profile=profile)
+        self._there = ResourceOptions(provider=there)
         self._kept = self._there
         if settings.backup_role:
-            other = providers.cloud(stack, settings, region=region, endpoints=endpoints, role=settings.backup_role)
+            role = settings.backup_role
+            other = providers.cloud(stack, settings, region=region, endpoints=endpoints, role=role, profile=profile)
             self._kept = ResourceOptions(provider=other)
         self._topic: Input[str] | None = None
         if settings.alarm_emails or settings.alarm_urls:

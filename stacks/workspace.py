@@ -19,11 +19,13 @@ from typing import Any, Final, Self
 import yaml
 
 from stacks.contract import PROJECT, SITE_LAYERS, TRAFFIC_LAYER, StackName
+from stacks.secret_marks import encrypted
 
 LAB: Final = "lab"
 PROD: Final = "prod"
 ROOT: Final = Path(__file__).resolve().parents[1]
-_ENCRYPTION: Final = ("secretsprovider", "encryptionsalt", "encryptedkey")
+_SALT: Final = "encryptionsalt"
+_ENCRYPTION: Final = ("secretsprovider", _SALT, "encryptedkey")
 """Top-level keys of a settings file that say how its `secure:` values are encrypted."""
 
 
@@ -77,10 +79,15 @@ class Workspace:
     def _files(self, pattern: str) -> Iterable[Path]:
         return [*self.tracked.glob(pattern), *self.overrides.glob(pattern)]
 
-    def order(self, only: Iterable[StackName] = (), layers: Iterable[str] = ()) -> list[list[StackName]]:
-        """Stacks to bring up, one layer after the other; those of one layer do not need each other."""
+    def order(
+        self, only: Iterable[StackName] = (), layers: Iterable[str] = (), besides: Iterable[StackName] = ()
+    ) -> list[list[StackName]]:
+        """Stacks to bring up, one layer after the other; those of one layer do not need each other.
+
+        `besides` are stacks that have no settings any more.
+        """
         wanted, chosen = set(only), set(layers)
-        stacks = self.stacks()
+        stacks = sorted({*self.stacks(), *besides}, key=str)
         for stack in wanted - set(stacks):
             raise WorkspaceError(
                 f"stack {stack} has no settings in {self.tracked};"
@@ -120,8 +127,9 @@ class Workspace:
         )
         content: dict[str, Any] = {"config": self.settings(stack)}
         # A salt without an encrypted value is what some `pulumi stack init` left behind, with a passphrase of its own.
-        sources = (before, tracked, override) if _encrypted(content) else (before,)
-        encryption: dict[str, Any] = {key: each[key] for each in sources for key in _ENCRYPTION if key in each}
+        ours = _ENCRYPTION if encrypted(content) else tuple(key for key in _ENCRYPTION if key != _SALT)
+        encryption: dict[str, Any] = {key: before[key] for key in _ENCRYPTION if key in before}
+        encryption |= {key: each[key] for each in (tracked, override) for key in ours if key in each}
         path = merged / f"Pulumi.{stack}.yaml"
         stamp = path.with_suffix(".sha256")
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -130,6 +138,22 @@ class Workspace:
             replace_file(path, yaml.safe_dump({**content, **encryption}, sort_keys=False, allow_unicode=True))
             stamp.write_text(digest, encoding="utf-8")
         return path
+
+    def encryption(self, path: Path) -> dict[str, str]:
+        """How secrets are encrypted by who works with this settings file; nothing in it is one."""
+        found = _read(path)
+        return {key: str(found[key]) for key in _ENCRYPTION if key in found}
+
+    def encrypt_alike(self, path: Path, encryption: Mapping[str, str]) -> None:
+        """Have a merged settings file encrypt as another one does, unless it holds values encrypted its own way."""
+        content = _read(path)
+        if not encrypted(content.get("config") or {}):
+            kept = {key: value for key, value in content.items() if key not in _ENCRYPTION}
+            replace_file(path, yaml.safe_dump({**kept, **encryption}, sort_keys=False, allow_unicode=True))
+
+    def between_steps(self, stack: StackName) -> bool:
+        """Whether settings hold for the present run of the stack only: the first of two steps."""
+        return str(stack) in self._passing
 
     def plain_secrets(self, path: Path) -> dict[str, str]:
         """Settings that Pulumi.yaml declares secret and a settings file holds in plain text."""
@@ -166,12 +190,6 @@ def replace_file(path: Path, text: str) -> None:
     temporary.touch(mode=0o600)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
-
-
-def _encrypted(value: Any) -> bool:
-    if isinstance(value, dict):
-        return "secure" in value or any(_encrypted(item) for item in value.values())
-    return isinstance(value, list) and any(_encrypted(item) for item in value)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Final, Self
@@ -35,6 +35,8 @@ class MarkDrained:
     endpoint: str
     region: str
     shadow: bool = False
+    profile: str = field(default="", repr=False, compare=False)
+    """Of the drill's host, for this store. Where the undo stands there is none: its pod has a key or an identity."""
 
     @classmethod
     def of(cls, deployment: Deployment, drained: str, *, shadow: bool = False) -> list[Self]:
@@ -46,8 +48,12 @@ class MarkDrained:
         for store in stores:
             outputs = deployment.storage[store]
             where = (outputs.signal_bucket, outputs.endpoint, outputs.region)
-            made.append(cls(cluster(deployment, store), store, drained, *where, shadow))
+            made.append(cls(cluster(deployment, store), store, drained, *where, shadow).at_host(deployment))
         return made
+
+    def at_host(self, deployment: Deployment) -> Self:
+        """The same action for a drill's host, which opens the store as its outputs say."""
+        return replace(self, profile=deployment.storage[self.site].credentials_profile)
 
     @property
     def name(self) -> str:
@@ -84,7 +90,8 @@ class MarkDrained:
 
     async def try_undo(self, name: str) -> None:
         """See drills.rights: a mark's neighbour nobody looks at."""
-        key = f"drill/{name}"
+        # Beside the marks, where whoever may take one back may write too. No site's name has a dot.
+        key = f"{drain_key(name)}.tried"
         await self._ask(
             lambda store: store.put(key, b"whether a mark could be taken away\n", content_type="text/plain")
         )
@@ -106,7 +113,8 @@ class MarkDrained:
 
     async def _ask(self, call: Callable[[SignalStore], Any]) -> Any:
         """The store's answer; what was sent is waited for even when cancelled."""
-        store = SignalStore(site=self.site, bucket=self.bucket, endpoint=self.endpoint, region=self.region)
+        where = {"bucket": self.bucket, "endpoint": self.endpoint, "region": self.region, "profile": self.profile}
+        store = SignalStore(site=self.site, **where)
         try:
             return await answered(partial(call, store), THREADS, STORE_SECONDS)
         except SignalError as error:

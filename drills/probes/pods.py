@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 
-from drills.access import API_TIMEOUT_SECONDS, cluster
+from drills.access import API_TIMEOUT_SECONDS, cluster, gateway_way
 from drills.drill import Observation
 from stacks.contract import Deployment
 
@@ -72,14 +72,15 @@ class PodSilent:
 
     def _ask(self) -> Observation:
         core = cluster(self.deployment, self.site).core
-        namespace = self.deployment.serving[self.site].namespace
+        serving = self.deployment.serving[self.site]
+        namespace, way = serving.namespace, gateway_way(serving, self.pod, self.port)
         try:
             core.read_namespaced_pod(self.pod, namespace, _request_timeout=API_TIMEOUT_SECONDS)
         except (ApiException, HTTPError, OSError) as error:
             return Observation(self.name, held=False, detail=f"the API does not tell of it: {_said(error)}")
         try:
             core.connect_get_namespaced_pod_proxy_with_path(
-                f"{self.pod}:{self.port}", namespace, LIVE_PATH, _request_timeout=API_TIMEOUT_SECONDS
+                way, namespace, LIVE_PATH, _request_timeout=API_TIMEOUT_SECONDS
             )
         except ApiException as error:
             return Observation(self.name, held=error.status >= SERVER_ERROR, detail=_said(error))

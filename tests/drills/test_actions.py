@@ -445,7 +445,7 @@ async def test_an_undo_is_tried_beside_the_mark_and_leaves_nothing(stores: Deplo
     action = MarkDrained.of(stores, "private")[0]
     await action.try_undo("drill-1")
     assert marked(stores) == {}
-    assert SignalStore.of(stores.storage["public"]).get("drill/drill-1") is None
+    assert SignalStore.of(stores.storage["public"]).get("drain/drill-1.tried") is None
     with pytest.raises(DrillError, match="no such bucket"):
         await replace(action, bucket="absent").try_undo("drill-1")
 

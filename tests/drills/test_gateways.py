@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 
 from drills import gateways
 from drills.gateways import AGAIN, SilentGatewaysError
+from drills.probes import PodSilent, pods
 from tests.drills.worlds import a_deployment
 
 
@@ -30,13 +32,14 @@ class Core:
     """A cluster's API: a gateway that is silent for some asks, and what it says of the pod after each."""
 
     def __init__(self, silent: int, then: Any) -> None:
-        self.silent, self.then, self.asked = silent, then, 0
+        self.silent, self.then, self.asked, self.way = silent, then, 0, ""
 
     def list_namespaced_pod(self, *_: Any, **__: Any) -> Any:
         return SimpleNamespace(items=[pod()])
 
-    def connect_get_namespaced_pod_proxy_with_path(self, *_: Any, **__: Any) -> Any:
+    def connect_get_namespaced_pod_proxy_with_path(self, way: str, *_: Any, **__: Any) -> Any:
         self.asked += 1
+        self.way = way
         if self.asked <= self.silent:
             raise ApiException(status=503, reason="Service Unavailable")
         return SimpleNamespace(data=b"tandem_connections 7\n")
@@ -47,10 +50,12 @@ class Core:
         return self.then
 
 
-def reading(monkeypatch: pytest.MonkeyPatch, core: Core) -> gateways.Reading:
+def reading(monkeypatch: pytest.MonkeyPatch, core: Core, scheme: str = "http") -> gateways.Reading:
     monkeypatch.setattr(gateways, "cluster", lambda *_: SimpleNamespace(core=core))
     monkeypatch.setattr(gateways, "AGAIN_SECONDS", 0.0)
-    return gateways.read(a_deployment(), "private")
+    deployment = a_deployment()
+    serving = {site: replace(each, gateway_scheme=scheme) for site, each in deployment.serving.items()}
+    return gateways.read(replace(deployment, serving=serving), "private")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,25 @@ def test_a_gateway_that_went_while_it_was_asked_is_silent_and_no_trouble(
     found = reading(monkeypatch, Core(silent=9, then=then))
     assert found.silent == ["gateway-0"]
     assert found.pods == {}
+
+
+@pytest.mark.parametrize(("scheme", "way"), [("http", "gateway-0:8080"), ("https", "https:gateway-0:8080")])
+def test_a_gateway_is_asked_in_the_protocol_it_is_declared_to_speak(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, way: str
+) -> None:
+    core = Core(silent=0, then=pod())
+    reading(monkeypatch, core, scheme)
+    assert core.way == way
+
+
+async def test_a_pod_is_not_called_silent_because_it_was_asked_in_the_wrong_protocol(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    core, deployment = Core(silent=0, then=pod()), a_deployment()
+    monkeypatch.setattr(pods, "cluster", lambda *_: SimpleNamespace(core=core))
+    serving = {site: replace(each, gateway_scheme="https") for site, each in deployment.serving.items()}
+    found = await PodSilent(replace(deployment, serving=serving), "private", "gateway-0", 8080).ask()
+    assert (found.held, core.way) == (False, "https:gateway-0:8080")
 
 
 def test_a_ready_gateway_that_stays_silent_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from drills.actions.network_policy import CutSources
 from drills.actions.scale import ScaleToZero
 from drills.drill import DrillError, NotRun, until
 from drills.lease import DOCUMENT, RELEASED, RENEWED, STATE, WHY, Lease, State, Undo
-from drills.lease_job import DRILL_LABEL
+from drills.lease_job import DRILL_LABEL, job
 from drills.settle import left_behind
 from lab.kubernetes.api.kinds import CONFIG_MAP, DEPLOYMENT, JOB, POD
 from tests.drills.site_api import NAMESPACE_NAME, SiteApi, kubeconfig, playing, serving_api
@@ -124,6 +124,19 @@ async def test_an_undo_that_could_not_undo_is_not_run_and_says_why(api: SiteApi)
     with pytest.raises(NotRun, match="does not stand in private: failed: no key to the store; nothing was touched"):
         await standing
     assert left(api) == ([], [])
+
+
+@pytest.mark.parametrize("secret", ["", "store-marker"])
+def test_an_undo_opens_the_store_with_the_sites_secret_or_as_whom_its_pod_is(secret: str) -> None:
+    from tests.drills.worlds import a_deployment
+
+    deployment = a_deployment()
+    serving = {site: replace(each, lease_secret_name=secret) for site, each in deployment.serving.items()}
+    made = job(replace(deployment, serving=serving), "private", "1", "drill-1", "", ())
+    [container] = made["spec"]["template"]["spec"]["containers"]
+    refs = [each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each]
+    # Not optional: a Secret that is not there has to be named before anything is touched.
+    assert refs == ([{"name": secret, "key": key} for key in ("access_key", "secret_key")] if secret else [])
 
 
 async def test_a_kubeconfig_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

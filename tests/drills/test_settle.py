@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from drills import lease as lease_module
 from drills import settle
+from drills.actions.drain_mark import MarkDrained
 from drills.actions.scale import ScaleToZero
 from drills.drill import DrillError, NotRun
 from drills.journal import Journal
@@ -18,6 +20,7 @@ from drills.lease import STATE, Lease, State, Undo
 from lab.kubernetes.api.kinds import CONFIG_MAP, DEPLOYMENT, JOB
 from lab.kubernetes.api.store import PatchType
 from tests.drills.site_api import NAMESPACE_NAME, SiteApi, playing, serving_api
+from tests.drills.worlds import a_deployment
 
 pytestmark = pytest.mark.live
 
@@ -51,6 +54,18 @@ def scale(api: SiteApi) -> int:
 
 def left(api: SiteApi) -> tuple[list[str], list[str]]:
     return api.jobs(), list(api.maps())
+
+
+def test_what_is_put_back_from_here_opens_each_store_as_its_site_says_and_the_undo_there_by_its_pods_key() -> None:
+    deployment = a_deployment()
+    storage = {site: replace(each, credentials_profile=f"of-{site}") for site, each in deployment.storage.items()}
+    deployment = replace(deployment, storage=storage)
+    actions = MarkDrained.of(deployment, "private")
+    written = [{"kind": each.kind, "arguments": each.arguments, "prior": {}} for each in actions]
+    assert "of-" not in json.dumps(written), "a pod has no profile"
+    made = [action for action, _ in settle.actions_of(deployment, {"undo": {"actions": written}})]
+    assert [each.profile for each in actions] == ["of-public", "of-private"]
+    assert [each.profile for each in made if isinstance(each, MarkDrained)] == ["of-private", "of-public"]
 
 
 @pytest.mark.parametrize("state", [State.UNDONE, State.CLEAN])

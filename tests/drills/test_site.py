@@ -236,6 +236,21 @@ async def test_a_store_that_may_hold_a_mark_leaves_a_restore_unfinished(world: W
     assert course.unreachable == []
 
 
+async def test_of_a_site_that_was_taken_away_the_mark_is_removed_and_nothing_is_waited_for(world: World) -> None:
+    marks.mark(world.deployment, "private", who="ada", why="taken away")
+    left = {site: each for site, each in world.deployment.traffic.sites.items() if site != "private"}
+    without = replace(world.deployment, traffic=replace(world.deployment.traffic, sites=left))
+    own_away = replace(without, storage=world.stores.outputs("private"))
+    with pytest.raises(UnfinishedError, match=r"private is no site of lab any more; not cleared: private: "):
+        await restore(own_away, "private")
+    said: list[str] = []
+    course = await restore(without, "private", say=said.append)
+    assert course.stores == ["private", "public"]
+    assert course.well_seconds is None, "nobody is there to be well"
+    assert said == ["private is no site of lab any more; no mark of it in private, public"]
+    assert not any(each.mark for each in marks.read(world.deployment, "private"))
+
+
 async def test_the_state_of_a_site_is_told_whole(world: World) -> None:
     marks.mark(world.deployment, "private", who="ada", why="new switches")
     told = await site_status.standing(world.deployment, "private")

@@ -132,8 +132,21 @@ def test_a_pod_starts_with_the_verified_model_of_the_declared_digest(graph_of: A
 
 
 def test_a_pod_with_an_identity_of_its_own_gets_no_key() -> None:
-    [fetch] = pod_of(triton_graph(model=replace(SOURCE, credentials_secret=None)))["initContainers"]
-    assert [entry["name"] for entry in fetch["env"]] == ["TMPDIR"]
+    own = replace(SOURCE, credentials_secret=None)
+    for graph in (triton_graph(model=own), gateway_graph(model=own)):
+        spec = pod_of(graph)
+        assert [entry["name"] for entry in spec["initContainers"][0]["env"]] == ["TMPDIR"]
+        assert not [entry for entry in spec["containers"][0]["env"] if entry["name"].startswith("AWS_")]
+
+
+def test_a_gateway_asks_its_store_for_the_drain_mark_with_the_key_its_model_was_fetched_with() -> None:
+    said = {entry["name"]: entry for entry in pod_of(gateway_graph())["containers"][0]["env"]}
+    assert said["DRAIN_REGION"]["value"] == SOURCE.region
+    assert said["AWS_SECRET_ACCESS_KEY"]["valueFrom"]["secretKeyRef"] == {
+        "name": "store-credentials",
+        "key": "secret_key",
+    }
+    assert not [name for name in said if name in {"access_key", "secret_key"}]
 
 
 @BOTH

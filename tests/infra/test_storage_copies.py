@@ -182,6 +182,7 @@ def test_somebody_is_told_of_what_was_not_copied_and_of_what_is_late() -> None:
 
 
 BUCKET, KEY = "arn:aws:s3:::models", "arn:aws:kms:eu-central-1:111122223333:key/k"
+SIGNALS = "arn:aws:s3:::signals"
 
 
 def actions(policy: dict[str, Any]) -> set[str]:
@@ -203,7 +204,9 @@ def test_each_role_may_do_what_it_does_and_no_more() -> None:
         "kms:GenerateDataKey",
     }
     assert actions(access.mark_drains(BUCKET)) == {"s3:DeleteObject", "s3:GetObject", "s3:PutObject", "s3:ListBucket"}
-    assert actions(access.read_marks(BUCKET)) == {"s3:GetObject", "s3:ListBucket"}
+    gateway = access.answer_users(BUCKET, SIGNALS, KEY, "eu-central-1")
+    assert actions(gateway) == actions(access.read_models(BUCKET, KEY, "eu-central-1"))
+    assert [each["Sid"] for each in gateway["Statement"]] == ["Fetch", "Look", "List", "Key"], "IAM takes each Sid once"
     assert actions(access.write_events(BUCKET)) == {"s3:PutObject"}
 
 
@@ -211,16 +214,18 @@ def test_each_role_may_do_what_it_does_and_no_more() -> None:
     "policy",
     [
         access.read_models(BUCKET, KEY, "eu-central-1"),
+        access.answer_users(BUCKET, SIGNALS, KEY, "eu-central-1"),
         access.publish_models(BUCKET, KEY, "eu-central-1"),
         access.mark_drains(BUCKET),
         access.operate(BUCKET),
         access.write_events(BUCKET, KEY, "eu-central-1"),
     ],
-    ids=["read", "publish", "mark", "operate", "ship"],
+    ids=["read", "answer", "publish", "mark", "operate", "ship"],
 )
 def test_no_role_reaches_beyond_its_bucket_and_its_key(policy: dict[str, Any]) -> None:
     for statement in policy["Statement"]:
-        assert statement["Resource"].startswith((BUCKET, KEY)), statement
+        named = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+        assert all(each.startswith((BUCKET, KEY, f"{SIGNALS}/drain/")) or each == SIGNALS for each in named), statement
         assert not [action for action in statement["Action"] if "*" in action]
         if statement["Resource"] == KEY:
             assert statement["Condition"]["StringEquals"]["kms:EncryptionContext:aws:s3:arn"] == BUCKET

@@ -6,19 +6,25 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 import pytest_asyncio
+from botocore.credentials import ContainerProvider
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from gateway_stage import until_async
+from store_stage import moto_server
 
 from serving.drain_mark import DrainMark
+from serving.own_store import CredentialsError, signer
 
 TOKEN = "tandem-drain-mark"
 ADDRESS = "127.83.6.20"
@@ -124,6 +130,82 @@ async def test_the_mark_is_seen_when_it_comes_and_when_it_goes(store: Store, url
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
+
+
+async def test_a_store_is_asked_as_whom_the_pod_is(store: Store, url: str) -> None:
+    store.said = answer()
+    given = signer("eu-central-1", {"AWS_ACCESS_KEY_ID": "AKEY", "AWS_SECRET_ACCESS_KEY": "canary"})
+    assert given is not None
+    assert await DrainMark(url, TOKEN, sign=given.headers).look()
+    [heard] = store.heard
+    assert b"AWS4-HMAC-SHA256 Credential=AKEY/" in heard
+    assert b"/eu-central-1/s3/aws4_request" in heard
+    assert b"SignedHeaders=host;x-amz-content-sha256;x-amz-date," in heard
+    assert heard.count(b"Host: ") == 1
+    assert b"canary" not in heard
+    assert given.headers("https://store.example:443/x")["Host"] == "store.example:443", "signed as it is sent"
+
+
+async def test_a_store_that_lets_nobody_look_openly_shows_the_mark_to_who_has_a_key() -> None:
+    with moto_server(ADDRESS) as endpoint:
+        keys: dict[str, Any] = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+        s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+        s3.create_bucket(Bucket="signals")
+        s3.put_object(Bucket="signals", Key="drain/private", Body=BODY)
+        url = f"{endpoint}/signals/drain/private"
+        given = signer("us-east-1", {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"})
+        assert given is not None
+        assert not await DrainMark(url, TOKEN).look()
+        assert await DrainMark(url, TOKEN, sign=given.headers).look()
+
+
+async def test_credentials_that_are_refused_or_not_to_be_had_are_told_once(
+    store: Store, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.said = answer("403 Forbidden")
+    refused = DrainMark(url, TOKEN, sign=lambda _: {})
+    openly = DrainMark(url, TOKEN)
+    assert [await openly.look(), await refused.look(), await refused.look()] == [False] * 3
+    assert caplog.text.count("no drain mark can be seen: the store answers 403") == 1
+    elsewhere = signer("eu-central-1", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://agent.example/v1"})
+    assert elsewhere is not None
+    nobody = DrainMark(url, TOKEN, sign=elsewhere.headers)
+    assert [await nobody.look(), await nobody.look()] == [False] * 2
+    assert caplog.text.count("the pod's credentials cannot be had: Unsupported host 'agent.example'") == 1
+    silent = threading.Event()
+    late = DrainMark(url, TOKEN, sign=lambda _: {"X": str(silent.wait(5))}, deadline_seconds=0.05)
+    try:
+        assert [await late.look(), await late.look()] == [False] * 2
+    finally:
+        silent.set()
+    assert caplog.text.count("no credentials within 0.05 s") == 1
+
+
+async def test_one_question_at_a_time_waits_for_an_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(_: object) -> None:
+        asked.set()
+        answered.wait(5)
+
+    monkeypatch.setattr(ContainerProvider, "load", slow)
+    given = signer("eu-central-1", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials"})
+    assert given is not None
+    first = asyncio.create_task(asyncio.to_thread(given.headers, "http://store/x"))
+    assert await asyncio.to_thread(asked.wait, 5)
+    with pytest.raises(CredentialsError, match="have not come yet"):
+        given.headers("http://store/x")
+    answered.set()
+    with pytest.raises(CredentialsError, match="no agent is named"):
+        await first
+
+
+@pytest.mark.parametrize(
+    ("region", "environment"),
+    [("", {"AWS_ACCESS_KEY_ID": "a"}), ("eu-central-1", {}), ("eu-central-1", {"AWS_PROFILE": "mine"})],
+)
+def test_a_pod_that_is_given_nothing_to_sign_with_asks_openly(region: str, environment: dict[str, str]) -> None:
+    assert signer(region, environment) is None
 
 
 async def test_without_a_url_nobody_looks() -> None:

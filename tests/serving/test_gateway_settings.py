@@ -79,6 +79,9 @@ def test_a_drain_mark_is_looked_for_with_the_token_it_must_hold() -> None:
     with pytest.raises(SettingsError, match="DRAIN_TOKEN: must be"):
         Settings.read({**GOOD, "DRAIN_URL": url})
     assert Settings.read({**GOOD, "DRAIN_URL": ""}).drain_url == ""
+    assert Settings.read({**wanted, "DRAIN_REGION": "eu-central-1"}).drain_region == "eu-central-1"
+    with pytest.raises(SettingsError, match="DRAIN_REGION"):
+        Settings.read({**wanted, "DRAIN_REGION": "eu\nHost: elsewhere"})
 
 
 def test_a_bad_token_is_not_repeated() -> None:

@@ -149,6 +149,22 @@ def test_a_store_without_credentials_says_so(stores: tuple[Store, Store], monkey
         anonymous.get("models/x")
 
 
+def test_each_store_may_have_credentials_of_its_own(
+    stores: tuple[Store, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("[private]\naws_access_key_id = own\naws_secret_access_key = own-secret\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    for profile, key in (("", "test"), ("private", "own")):
+        client = Store(name="s", endpoint=stores[0].endpoint, bucket="b", profile=profile).client
+        assert client._request_signer._credentials.access_key == key  # type: ignore[attr-defined]
+    absent = Store(name="private", endpoint=stores[0].endpoint, bucket="b", profile="nobody")
+    with pytest.raises(StoreError, match="no profile nobody, which credentials_profile"):
+        absent.get("models/x")
+    with pytest.raises(StoreError, match="no profile nobody, which credentials_profile"):
+        list(absent.keys("models/"))
+
+
 def test_a_wrong_setting_is_not_taken_for_an_absent_store(stores: tuple[Store, Store]) -> None:
     with pytest.raises(StoreError, match="check the settings") as caught:
         Store(name="odd", endpoint=stores[0].endpoint, bucket="Not A Bucket!").get("k")

@@ -90,6 +90,22 @@ def test_an_object_without_the_token_is_no_mark_and_one_written_by_hand_is(store
     assert found[0].mark.who == "unknown"
 
 
+def test_a_mark_of_a_site_that_was_taken_away_is_found_and_removed_in_every_store(stores: bench.Stores) -> None:
+    deployment = bench.a_deployment(stores.outputs())
+    marks.mark(deployment, "private", who="ada", why="taken away")
+    left = {site: each for site, each in deployment.traffic.sites.items() if site != "private"}
+    without = replace(deployment, traffic=replace(deployment.traffic, sites=left))
+    found = marks.read(without, "private")
+    assert [each.store for each in found if each.mark] == ["private", "public", "third"]
+    assert not marks.counting(found), "there is nobody it could keep away"
+    marks.unmark(without, "private")
+    with pytest.raises(SignalError, match="site 'private' is not in lab; the sites are public, third"):
+        marks.read(without, "private")
+    with pytest.raises(SignalError, match="site 'private' is not in lab"):
+        marks.mark(without, "private", who="ada", why="")
+    assert not any(body_in(stores, site, "drain/private") for site in bench.SITES)
+
+
 def test_an_unknown_site_and_a_site_without_drain_stores_are_refused(stores: bench.Stores) -> None:
     deployment = bench.a_deployment(stores.outputs())
     with pytest.raises(SignalError, match="site 'nowhere' is not in lab; the sites are private, public, third"):

@@ -95,6 +95,9 @@ def test_stacks_come_up_layer_by_layer_in_the_order_of_the_contract(tmp_path: Pa
     assert [[str(stack) for stack in layer] for layer in workspace.order(layers=["storage"])] == layers[:1]
     only = workspace.order([StackName.parse("pool-a.dev")])
     assert [[str(stack) for stack in layer] for layer in only] == [["pool-a.dev"]]
+    gone = StackName.parse("pool-c.dev")
+    besides = workspace.order([gone, *only[0]], besides=[gone])
+    assert [[str(stack) for stack in layer] for layer in besides] == [["pool-a.dev", "pool-c.dev"]]
 
 
 @pytest.mark.parametrize(

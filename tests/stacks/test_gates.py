@@ -218,4 +218,16 @@ def test_an_ill_site_that_does_not_exist_is_refused(workspace: Workspace) -> Non
 
 
 def test_nobody_is_asked_before_every_layer_has_been_up(workspace: Workspace, engine: Changing) -> None:
-    assert gates.of(workspace, engine, print) is None  # type: ignore[arg-type]
+    said: list[str] = []
+    assert gates.of(workspace, engine, said.append) is None  # type: ignore[arg-type]
+    assert said == []
+
+
+def test_what_older_programs_recorded_has_no_gates_and_that_is_said(
+    workspace: Workspace, engine: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "outputs", lambda *_: {"traffic.lab": {"zone_id": "Z1"}})
+    said: list[str] = []
+    assert gates.of(workspace, engine, said.append) is None  # type: ignore[arg-type]
+    assert len(said) == 1
+    assert said[0].startswith("no gates: what is recorded does not tell")

@@ -31,7 +31,7 @@ PROGRAM = """
 stack = pulumi.get_stack()
 if stack.startswith("storage"):
     keys = ("site", "region", "endpoint", "model_bucket", "model_key_arn", "signal_bucket", "signal_url")
-    for key in keys:
+    for key in (*keys, "credentials_profile"):
         pulumi.export(key, config.get(key) or "")
 else:
     east = Echo("east", region="east")

@@ -110,7 +110,11 @@ def test_five_planted_secrets_are_in_nothing_that_is_printed_or_left(
 ) -> None:
     planted = {
         "storage-public": {"tandem:access_key": CANARIES[0], "tandem:secret_key": CANARIES[1]},
-        "serving-private": {"tandem:access_key": "the-other-half", "tandem:secret_key": CANARIES[2]},
+        "serving-private": {
+            "tandem:store_secret": "",
+            "tandem:access_key": "the-other-half",
+            "tandem:secret_key": CANARIES[2],
+        },
         "pool-private": {
             MANAGEMENT: management(token=CANARIES[3], **{"client-key-data": CANARIES[4]}),
             # One of them a second time, in a setting that nobody calls secret.

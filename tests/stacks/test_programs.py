@@ -301,11 +301,68 @@ def test_a_key_outside_the_contract_cannot_be_read() -> None:
         )
 
 
+def test_pods_of_a_public_site_may_do_what_they_do_and_the_undo_of_a_drill_is_one_of_them() -> None:
+    graph = program("pool-public.lab")
+    accounts = {each["serviceAccount"]: each["roleArn"] for each in graph.of("PodIdentityAssociation").values()}
+    rights = {
+        account: json.loads(graph.one("RolePolicy", f"public-{account}")["policy"])["Statement"] for account in accounts
+    }
+    assert set(accounts) == {"triton", "gateway", "drill-lease", "aws-load-balancer-controller"}
+    assert len(set(accounts.values())) == len(accounts), "each has a role of its own"
+    assert exported("platform-public.lab")["lease_account"] in accounts
+    stores = exported("storage-public.lab")
+    models, marks = (f"arn:aws:s3:::{stores[bucket]}" for bucket in ("model_bucket", "signal_bucket"))
+    may = {
+        account: {(action, str(each["Resource"])) for each in rights[account] for action in each["Action"]}
+        for account in accounts
+    }
+    writes = {("s3:PutObject", f"{marks}/drain/*"), ("s3:DeleteObject", f"{marks}/drain/*")}
+    assert may["drill-lease"] == {*writes, ("s3:GetObject", f"{marks}/drain/*"), ("s3:ListBucket", marks)}
+    assert ("s3:GetObject", f"{marks}/drain/*") in may["gateway"], "its network may hide its address from the store"
+    assert ("s3:GetObject", f"{models}/models/*") in may["gateway"] & may["triton"]
+    assert not {action for each in ("gateway", "triton") for action, _ in may[each]} & {action for action, _ in writes}
+
+
 def test_credentials_go_in_as_secrets_and_come_out_of_no_stack() -> None:
     for stack in STACKS:
         if "tandem:secret_key" in configuration(stack):
             graph = program(stack, access_key="canary-access", secret_key="canary-secret")
             assert "canary" not in json.dumps(graph.result)
+
+
+def test_a_key_made_by_somebody_else_is_named_and_in_no_object_of_ours() -> None:
+    named = {"access_key": "", "secret_key": "", "store_secret": "store-reader"}
+    for lease, undo in (("", "store-reader"), ("store-marker", "store-marker")):
+        graph = program("serving-private.lab", **named, lease_secret=lease)
+        assert not graph.of("Secret")
+        assert graph.result["lease_secret_name"] == undo
+        for deployment in graph.of("Deployment").values():
+            pod = deployment["spec"]["template"]["spec"]
+            for container in (*pod["initContainers"], *pod["containers"]):
+                refs = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "AWS" in entry["name"]]
+                assert {each["name"] for each in refs} <= {"store-reader"}
+                assert bool(refs) is (container["name"] in {"fetch", "gateway"}), container["name"]
+    assert exported("serving-private.lab")["lease_secret_name"] == "store-credentials"
+    own = program("serving-public.lab", access_key="", secret_key="")
+    assert own.result["lease_secret_name"] == "", "pods of a public site have identities"
+
+
+@pytest.mark.parametrize(("key", "asks"), [("", "tandem-private"), ("a-key", None)])
+def test_a_store_may_be_opened_by_a_profile_of_the_machine_instead_of_a_key(key: str, asks: str | None) -> None:
+    keys = {"access_key": key, "secret_key": key}
+    graph = program("storage-private.lab", credentials_profile="tandem-private", **keys)
+    assert graph.result["credentials_profile"] == "tandem-private"
+    [provider] = graph.of("aws").values()
+    assert (provider.get("profile"), "accessKey" in provider) == (asks, bool(key))
+
+
+@pytest.mark.parametrize(("stack", "scheme"), [("serving-private", "https"), ("serving-public", "http")])
+def test_what_a_gateway_speaks_is_told_to_whoever_asks_its_pods(stack: str, scheme: str) -> None:
+    tls = {"tls_secret": "kept-elsewhere"} if scheme == "https" else {}
+    graph = program(f"{stack}.lab", **tls)
+    assert graph.result["gateway_scheme"] == scheme
+    container = graph.one("Deployment", "gateway-deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert [port["name"] for port in container["ports"]] == [scheme]
 
 
 def test_the_management_kubeconfig_is_in_no_output() -> None:

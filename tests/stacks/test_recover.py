@@ -15,10 +15,10 @@ import pytest
 from lab.state import forget_last_run
 from signals import SnapshotError, export, keys
 from signals.export import Export
-from stacks.checkpoint import SECRET
 from stacks.contract import StackName
 from stacks.recover import Recovery
 from stacks.runs import EngineError, Progress, StackFailed
+from stacks.secret_marks import KEY, SECRET
 from stacks.workspace import Workspace
 from tests.signals import bench
 
@@ -27,7 +27,7 @@ LAYERS = [[STORAGE], [TRAFFIC]]
 
 
 def state(stack: StackName, *names: str, kept_as: str = "ciphertext") -> str:
-    key, mark = SECRET
+    key, mark = KEY, SECRET
     resources: list[dict[str, Any]] = [
         {"urn": f"urn:pulumi:{stack}::tandem::pulumi:pulumi:Stack::t", "type": "pulumi:pulumi:Stack", "custom": False}
     ]

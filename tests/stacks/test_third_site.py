@@ -32,8 +32,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The lab's tracked settings, and the third site's as the guide's own commands make them."""
     home = tmp_path_factory.mktemp("home")
     [commands] = re.findall(r"```sh third-site\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    weighed = 'cp docs/third-site/Pulumi.traffic.lab.yaml "$config/"\n'
+    assert weighed in GUIDE.read_text(encoding="utf-8")
     subprocess.run(
-        ["bash", "-euc", commands], cwd=ROOT, env={"TANDEM_HOME": str(home), "PATH": "/usr/bin:/bin"}, check=True
+        ["bash", "-euc", commands + weighed],
+        cwd=ROOT,
+        env={"TANDEM_HOME": str(home), "PATH": "/usr/bin:/bin"},
+        check=True,
     )
     return Workspace("lab", ROOT, home)
 

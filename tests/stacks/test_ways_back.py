@@ -86,6 +86,12 @@ CLUSTER = tuple(part for layer in LAYERS[1:] for part in ("--stack", f"{layer}-p
 FORGET = ("forget", "--site", "private", "--layer", "platform", "--layer", "serving", "--layer", "pool")
 
 
+CLI = [
+    pytest.mark.pulumi,
+    pytest.mark.skipif(shutil.which("pulumi") is None, reason="no pulumi on PATH: the ways back need the real CLI"),
+]
+
+
 def tracked(root: Path, stack: str, **values: object) -> None:
     folder = root / "stacks" / "config"
     folder.mkdir(parents=True, exist_ok=True)
@@ -318,6 +324,25 @@ def test_a_layer_that_cannot_be_forgotten_alone_is_refused(
     options = [part for layer in layers for part in ("--layer", layer)]
     said = refused(workspace, "forget", "--site", "private", *options, "--yes")
     assert reason in " ".join(said.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("engine", ["embedded", pytest.param("cli", marks=CLI)])
+def test_what_is_recorded_of_a_site_is_forgotten_and_destroyed_when_its_settings_are_gone(
+    workspace: Workspace, cloud: Cloud, engine: str
+) -> None:
+    stacks = ("--stack", "storage-private", *CLUSTER)
+    worked(workspace, "up", *stacks, engine=engine)
+    for layer in LAYERS:
+        (workspace.root / "stacks" / "config" / f"Pulumi.{layer}-private.lab.yaml").unlink()
+    shutil.rmtree(workspace.overrides)
+    assert "has no settings in" in refused(workspace, "destroy", "--stack", "pool-nowhere", engine=engine)
+    said = refused(workspace, "up", "--stack", "pool-private", engine=engine)
+    assert "has no settings in" in said, "an up goes by settings"
+    assert "pool-private.lab: 1 forgotten, 3 kept" in worked(workspace, *FORGET, "--yes", engine=engine)
+    worked(workspace, "destroy", *stacks, engine=engine)
+    assert {name for name in cloud.things if name.endswith("-private.lab")} == {
+        "cluster-pool-private.lab", "pods-platform-private.lab", "pods-serving-private.lab",
+    }, "what lived in the cluster was forgotten; all else is gone"  # fmt: skip
 
 
 def test_destroy_names_every_protected_thing_and_destroys_nothing(workspace: Workspace, cloud: Cloud) -> None:
