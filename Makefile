@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DATA ?= generated
 ARGS ?=
 
-.PHONY: help rehearse test test-unit check bench-preview drills-table drills-kill up-kill clean
+.PHONY: help rehearse test test-unit check bench-preview drills-table drills-kill up-kill third-site clean
 
 help:
 	@echo "make rehearse      two sites on this machine; empty one, lose it, cut it off, lose a machine (DATA=folder of a MovieLens data set)"
@@ -17,6 +17,7 @@ help:
 	@echo "make drills-table  each drill on a healthy lab, without its defence, and with its own parts failing; about an hour"
 	@echo "make drills-kill   20 drills whose host dies or is cut off at a random moment; about 40 minutes"
 	@echo "make up-kill       20 times \`tandem up\` dies at a random moment; about half an hour"
+	@echo "make third-site    a third site comes by settings files only, is drilled, and goes again; about twenty minutes"
 	@echo "make clean         stop the lab and remove what was made here"
 
 $(INSTALLED): pyproject.toml requirements.lock
@@ -54,6 +55,9 @@ bench-preview: $(INSTALLED)
 
 up-kill: $(INSTALLED)
 	$(BIN)/python -m trials.up_kill $(ARGS)
+
+third-site: $(INSTALLED)
+	$(BIN)/python -m trials.third_site $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -62,17 +62,17 @@ class Line:
         self.tandem("lab", "down")
         self.tandem("lab", "up", "--clock-factor", f"{clock_factor:g}", *lab_options)
         self.tandem("up", "--env", ENV, "--layer", "storage")
-        package = self._package()
+        package = self.package()
         self.tandem("model", "publish", package["package"], "--env", ENV)
         self.tandem("model", "promote", package["digest"], "--env", ENV, "--all-sites")
 
-    def spread(self) -> None:
-        """Gateways of the private site on different machines again: a lost machine leaves them together.
+    def spread(self, site: str = SITE) -> None:
+        """Gateways of a site on different machines again: a lost machine leaves them together.
 
         Raises TrialError when they stay where they are.
         """
         lab = json.loads((self.home / "lab" / "lab.json").read_text(encoding="utf-8"))
-        api = f"http://{lab['topology']['sites'][SITE]['block']}.0.1:6443/api/v1/namespaces/tandem/pods"
+        api = f"http://{lab['topology']['sites'][site]['block']}.0.1:6443/api/v1/namespaces/tandem/pods"
         end = time.monotonic() + SPREAD_SECONDS
         with httpx.Client(trust_env=False, timeout=10) as http:
             while True:
@@ -81,7 +81,7 @@ class Line:
                 if len({pod["spec"].get("nodeName") for pod in pods}) == len(pods) or len(pods) < 2:
                     return
                 if time.monotonic() > end:
-                    raise TrialError(f"the gateways of {SITE} still share a machine after {SPREAD_SECONDS} s")
+                    raise TrialError(f"the gateways of {site} still share a machine after {SPREAD_SECONDS} s")
                 if all(_ready(pod) for pod in pods):
                     http.delete(f"{api}/{pods[-1]['metadata']['name']}").raise_for_status()
                 time.sleep(1)
@@ -90,7 +90,8 @@ class Line:
         """Stop the lab and whatever it left."""
         self.tandem("lab", "down")
 
-    def _package(self) -> dict[str, Any]:
+    def package(self) -> dict[str, Any]:
+        """What training said of this line's model, trained for a moment where there is none yet."""
         kept = self.home / PACKAGE
         if not kept.exists():
             folder = str(self.home / "models")
