@@ -50,7 +50,18 @@ NODE = {
         "clusterName": "private",
         "replicas": 1,
         "selector": {"matchLabels": {"pool": "small"}},
-        "template": {"metadata": {"labels": {"pool": "small"}}, "spec": {"clusterName": "private"}},
+        "template": {
+            "metadata": {"labels": {"pool": "small"}},
+            "spec": {
+                "clusterName": "private",
+                "bootstrap": {"dataSecretName": "none"},
+                "infrastructureRef": {
+                    "apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
+                    "kind": "Metal3MachineTemplate",
+                    "name": "small",
+                },
+            },
+        },
     },
 }
 

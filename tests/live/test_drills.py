@@ -6,29 +6,22 @@ from collections.abc import Iterator
 import pytest
 
 from drills.drill import Verdict
+from tests.live.conftest import Line as Whole
 from trials import kill, table
-from trials.line import PACKAGE, Line
+from trials.line import Line
 from trials.table import Row
-from trials.up_kill import override
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
-HOLD_DOWN_SECONDS = 5
 ROWS = {row.name: row for row in table.ROWS}
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory, package: str) -> Iterator[Line]:
-    """Everything up; health checks are four times faster than declared, and the hold-down is four times shorter."""
+def quick(line: Whole) -> Iterator[Line]:
+    """The line of all live tests, as trials drive it."""
     with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("trials") / "home"
-        patch.setenv("TANDEM_HOME", str(home))
-        home.mkdir()
-        (home / PACKAGE).write_text(package, encoding="utf-8")
-        for site in ("private", "public"):
-            override(Line(home, print), f"serving-{site}", {"hold_down_seconds": HOLD_DOWN_SECONDS})
-        with table.a_line(home, table.CLOCK_FACTOR, print) as line:
-            yield line
+        patch.setenv("TANDEM_HOME", str(line.home))
+        yield Line(line.home, print)
 
 
 def cells(row: Row, line: Line, *columns: str) -> dict[str, table.Cell]:
