@@ -389,8 +389,9 @@ def stores() -> Iterator[Deployment]:
         )
         storage = {}
         for site, each in deployment.storage.items():
-            s3.create_bucket(Bucket=f"signals-{site}")
-            storage[site] = replace(each, endpoint=url, signal_bucket=f"signals-{site}")
+            # All moto servers of a process share their buckets.
+            s3.create_bucket(Bucket=f"signals-of-actions-{site}")
+            storage[site] = replace(each, endpoint=url, signal_bucket=f"signals-of-actions-{site}")
         yield replace(deployment, storage=storage)
     finally:
         server.stop()
