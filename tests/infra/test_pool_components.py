@@ -36,6 +36,15 @@ def public_pool(**changes: Any) -> Graph:
     return run(declare)
 
 
+@pytest.mark.parametrize("name", ["public-gpu", "public-system"])
+def test_two_node_groups_of_one_role_can_stand_side_by_side(name: str) -> None:
+    graph = public_pool()
+    group, request = graph.one("NodeGroup", name), graph.request("NodeGroup", name)
+    assert "nodeGroupName" not in group, "a name of its own would have to be free before the new one can take it"
+    assert not request.deleteBeforeReplaceDefined
+    assert "name" not in graph.one("LaunchTemplate", name)
+
+
 def test_the_secrets_of_a_public_cluster_are_encrypted_under_its_own_key() -> None:
     cluster = public_pool().one("Cluster")
     assert cluster["encryptionConfig"] == {

@@ -1,47 +1,15 @@
-"""New nodes come before the old ones go: declared without what would turn that round, and answered so by the lab."""
+"""New nodes come before the old ones go: the lab answers so."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pulumi
 import pytest
 
-from infra.public_pool import PublicPool, PublicPoolArgs
-from infra.settings_pool_public import BOTTLEROCKET, InstancePool
+from infra.settings_pool_public import BOTTLEROCKET
 from lab.providers.aws.cloud import Cloud
 from lab.providers.aws.eks_nodes import NodeGroup
 from lab.topology import Topology
-from tests.infra.recording import Graph, run
-
-POOL = InstancePool(name="gpu", instance_types=("g6.xlarge", "g5.xlarge"), min=1, desired=2, max=4)
-
-
-def declared() -> Graph:
-    def declare() -> pulumi.Output[str]:
-        args = PublicPoolArgs(
-            cluster_name="public",
-            kubernetes_version="1.34",
-            region="eu-central-1",
-            subnet_ids=[pulumi.Output.from_input("subnet-1"), pulumi.Output.from_input("subnet-2")],
-            system_instance_type="m7i.large",
-            system_nodes=2,
-            zones=("eu-central-1a", "eu-central-1b"),
-            pools=(POOL,),
-            tags={},
-        )
-        return PublicPool("public", args).kubeconfig
-
-    return run(declare)
-
-
-@pytest.mark.parametrize("name", ["public-gpu", "public-system"])
-def test_two_node_groups_of_one_role_can_stand_side_by_side(name: str) -> None:
-    graph = declared()
-    group, request = graph.one("NodeGroup", name), graph.request("NodeGroup", name)
-    assert "nodeGroupName" not in group, "a name of its own would have to be free before the new one can take it"
-    assert not request.deleteBeforeReplaceDefined
-    assert "name" not in graph.one("LaunchTemplate", name)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from stacks.workspace import Workspace
 from tests.live.conftest import ROOT, Line, environment
 from trials import line as trials_line
 from trials.up_kill import override
+from trials.users import settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -79,25 +81,14 @@ async def well(deployment: Deployment) -> None:
 
 @asynccontextmanager
 async def users(
-    deployment: Deployment, expectation: Expectation, *, rate: float, port: int = 0, host: str = ""
+    deployment: Deployment, expectation: Expectation, *, rate: float, host: str = ""
 ) -> AsyncIterator[list[load.Sample]]:
     """Users of both client classes from here to the end of the block; every sample in the list afterwards."""
-    traffic = deployment.traffic
-    settings = load.LoadSettings(
-        rate_per_second=rate,
-        users=20,
-        request_timeout_seconds=traffic.request_timeout_seconds,
-        resolver=traffic.resolver,
-        host=host or traffic.service_name,
-        port=port or next(iter(traffic.sites.values())).port,
-        path=PATH,
-        make_request=expectation.body,
-        judge=expectation.judge,
-        classes=("dns", "dns-keepalive"),
-    )
+    wanted = settings(deployment, expectation, rate)
+    wanted = replace(wanted, host=host or wanted.host)
     stop = asyncio.Event()
     samples: list[load.Sample] = []
-    running = asyncio.ensure_future(load.run(settings, stop, on_sample=samples.append))
+    running = asyncio.ensure_future(load.run(wanted, stop, on_sample=samples.append))
     try:
         yield samples
     finally:

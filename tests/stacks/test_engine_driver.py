@@ -7,20 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from engine_fake import LIMIT_SECONDS, Cloud
+from engine_fake import Workspace as Programs
 
 from stacks import engine as engines
 from stacks.contract import StackName
 from stacks.workspace import Workspace, WorkspaceError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
-
-from engine_fake import LIMIT_SECONDS, Cloud, echo_server
-from engine_fake import Workspace as Programs
 
 PROGRAM = """
 stack = pulumi.get_stack()
@@ -64,12 +60,6 @@ def tracked(root: Path, stack: str, **values: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {"config": {f"tandem:{key}": value for key, value in values.items()}}
     (folder / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(content))
-
-
-@pytest.fixture
-def echo() -> Iterator[tuple[Cloud, int]]:
-    with echo_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -7,23 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from engine_fake import LIMIT_SECONDS, Cloud
+from engine_fake import Workspace as Programs
 
 from signals import lock, snapshot
 from signals.holder import Holder
 from stacks import engine as engines
 from stacks.workspace import Workspace
 from tests.signals import bench
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
-
-from engine_fake import LIMIT_SECONDS, Cloud, echo_server
-from engine_fake import Workspace as Programs
 
 pytestmark = pytest.mark.live
 
@@ -39,24 +35,6 @@ else:
     thing = Thing("thing", name="fixed-" + stack, slow=slow, key="k", count=1, opts=ResourceOptions(provider=east))
     pulumi.export("arn", thing.arn)
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[bench.Stores]:
-    with bench.running() as stores:
-        yield stores
-
-
-@pytest.fixture
-def stores(server: bench.Stores) -> bench.Stores:
-    server.empty()
-    return server
-
-
-@pytest.fixture
-def echo() -> Iterator[tuple[Cloud, int]]:
-    with echo_server() as server:
-        yield server
 
 
 def tracked(root: Path, stack: str, **values: object) -> None:

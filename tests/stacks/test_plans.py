@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from engine_fake import Workspace as Programs
+from engine_fake import echo_server
 
 from stacks import engine as engines
 from stacks.cli import app
@@ -21,11 +23,6 @@ from stacks.plans import Plans
 from stacks.rollout import previewed
 from stacks.runs import EngineError, StackFailed
 from stacks.workspace import ROOT, Workspace
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
-
-from engine_fake import Workspace as Programs
-from engine_fake import echo_server
 
 STORAGE, SERVING = StackName.parse("storage-private.prod"), StackName.parse("serving-private.prod")
 OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,18 +69,6 @@ class Backend:
 def no_keys_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(keys.SIGNING, raising=False)
     monkeypatch.delenv(keys.VERIFYING, raising=False)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[bench.Stores]:
-    with bench.running() as stores:
-        yield stores
-
-
-@pytest.fixture
-def stores(server: bench.Stores) -> bench.Stores:
-    server.empty()
-    return server
 
 
 @pytest.fixture

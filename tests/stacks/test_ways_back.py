@@ -9,13 +9,14 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from engine_fake import LIMIT_SECONDS, Cloud
+from engine_fake import Workspace as Programs
 
 from signals import export
 from stacks import engine as engines
@@ -23,11 +24,6 @@ from stacks.contract import HEALTH_TOKEN, SiteEndpoint, TrafficOutputs
 from stacks.workspace import Workspace
 from tests.declared import filled
 from tests.signals import bench
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
-
-from engine_fake import LIMIT_SECONDS, Cloud, echo_server
-from engine_fake import Workspace as Programs
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
@@ -97,12 +93,6 @@ def tracked(root: Path, stack: str, **values: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {"config": {f"tandem:{key}": value for key, value in values.items()}}
     (folder / f"Pulumi.{stack}.lab.yaml").write_text(yaml.safe_dump(content))
-
-
-@pytest.fixture
-def echo() -> Iterator[tuple[Cloud, int]]:
-    with echo_server() as server:
-        yield server
 
 
 @pytest.fixture

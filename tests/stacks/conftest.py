@@ -1,0 +1,34 @@
+"""What tests of the stacks' commands stand on: stores of two sites, and a cloud that a provider of a test changes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.signals import bench
+
+# The engine's own fakes lie beside its tests.
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
+
+from engine_fake import Cloud, echo_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[bench.Stores]:
+    with bench.running() as stores:
+        yield stores
+
+
+@pytest.fixture
+def stores(server: bench.Stores) -> bench.Stores:
+    server.empty()
+    return server
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[Cloud, int]]:
+    with echo_server() as server:
+        yield server
