@@ -1,12 +1,12 @@
-"""Runs stacks of the lab through the embedded engine, as a process: this room imports nothing of the lab."""
+"""Runs stacks of the lab through the embedded engine, in processes: this room imports nothing of the lab."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from stacks.contract import StackName
+from stacks.forks import Forks
 from stacks.process import Processes
 from stacks.runs import QUERY_SECONDS, Progress, StackFailed, digest_of, exported, follow, passed_on, python_path
 from stacks.workspace import Workspace
@@ -19,11 +19,11 @@ class Embedded:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._processes = Processes()
+        self._processes = Processes(Forks(workspace.root).start)
 
     def _command(self, verb: str, stack: StackName, *options: str) -> list[str]:
         where = ["--stack", str(stack), "--state-dir", str(self._workspace.states), "--root", str(self._workspace.root)]
-        return [sys.executable, "-m", "lab.engine", verb, *where, "--with-parent", str(os.getpid()), *options]
+        return [verb, *where, *options]
 
     def _environment(self, *, reach: bool) -> dict[str, str]:
         extra = self._workspace.engine_environment() if reach else {}

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 _SETTLE_SECONDS: Final = 30.0
 """How long an interrupted engine may take to record what it finished."""
@@ -25,12 +25,50 @@ class Done:
     errors: str
 
 
+class Process(Protocol):
+    """What of subprocess.Popen is used here."""
+
+    @property
+    def stdout(self) -> IO[str] | None:
+        """What it prints."""
+
+    @property
+    def stderr(self) -> IO[str] | None:
+        """What it says."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same, waited for."""
+
+    def send_signal(self, number: int, /) -> None:
+        """To it, while it runs."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], Path], Process]
+"""Of a command, an environment and a folder."""
+
+
+def started(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Process:
+    """A process with a session of its own: a Ctrl-C at the terminal reaches it once, through `Processes.interrupt`."""
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, encoding="utf-8", errors="replace", start_new_session=True,
+    )  # fmt: skip
+
+
 class Processes:
     """The running ones. Safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Start = started) -> None:
+        self._start = start
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[Process] = set()
         self._interrupted = False
 
     def run(
@@ -41,15 +79,8 @@ class Processes:
         seconds: float,
         line: Callable[[str], None] | None = None,
     ) -> Done:
-        """Run to the end; `line` gets each line of output, otherwise the output is collected.
-
-        It gets a session of its own: a Ctrl-C at the terminal reaches it once, through `interrupt`.
-        """
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, encoding="utf-8", errors="replace", start_new_session=True,
-        )  # fmt: skip
+        """Run to the end; `line` gets each line of output, otherwise the output is collected."""
+        process = self._start(command, environment, folder)
         with self._lock:
             self._running.add(process)
             if self._interrupted:

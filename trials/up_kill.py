@@ -36,30 +36,24 @@ CREATION: Final = "creation"
 CHANGE: Final = "change"
 FIRST_SECONDS: Final = 1.0
 """Before this the command has only read its own modules."""
-CHANGE_SECONDS: Final = 20.0
-"""An `up` that changes a little takes about so long."""
 WEIGHTS: Final = ({"private": 70, "public": 30}, {"private": 60, "public": 40})
 GATEWAYS: Final = (2, 3)
 
 
 @dataclass(frozen=True)
 class Strike:
-    """Which `up` dies, and how long after its start."""
+    """Which `up` dies, and after how much of the time that it would take."""
 
     what: str
-    after_seconds: float
+    after: float
 
     def __str__(self) -> str:
-        return f"an up for a {self.what}, killed after {self.after_seconds:.1f} s"
+        return f"an up for a {self.what}, killed after {self.after:.0%} of its time"
 
 
-def strikes(times: int, longest_seconds: float, chance: random.Random) -> list[Strike]:
+def strikes(times: int, chance: random.Random) -> list[Strike]:
     """Creations and changes in turn, each at a random moment of its own."""
-    planned = []
-    for number in range(times):
-        what, most = ((CREATION, longest_seconds), (CHANGE, CHANGE_SECONDS))[number % 2]
-        planned.append(Strike(what, chance.uniform(FIRST_SECONDS, most)))
-    return planned
+    return [Strike((CREATION, CHANGE)[number % 2], chance.random()) for number in range(times)]
 
 
 @dataclass
@@ -70,6 +64,10 @@ class Trial:
     say: Callable[[str], None]
     bare: Counter[str]
     whole: Counter[str]
+    creation_seconds: float
+    """An `up` that creates everything above the stores takes about so long."""
+    change_seconds: float = 0.0
+    """The last `up` that found little to do took so long; a change is struck after a creation was."""
     changed: bool = False
 
     def run(self, strike: Strike) -> list[str]:
@@ -81,14 +79,20 @@ class Trial:
         else:
             self.changed = not self.changed
             change(self.line, self.changed)
-        ended = strike_up(self.line, strike.after_seconds)
-        self.say("  it had ended before" if ended else "  struck")
+        seconds = max(FIRST_SECONDS, strike.after * self._seconds(strike.what))
+        ended = strike_up(self.line, seconds)
+        self.say(f"  it had ended within {seconds:.1f} s" if ended else f"  struck after {seconds:.1f} s")
         self.line.tandem("up", "--env", ENV)
+        began = time.monotonic()
         again: dict[str, dict[str, int]] = json.loads(self.line.tandem("up", "--env", ENV, "--json"))
+        self.change_seconds = time.monotonic() - began
         wrong += [
             f"a second up still changes {stack}: {counts}" for stack, counts in again.items() if set(counts) - {"same"}
         ]
         return wrong + different(self.whole, held(self.line.home))
+
+    def _seconds(self, what: str) -> float:
+        return self.creation_seconds if what == CREATION else self.change_seconds
 
 
 def destroy(line: Line) -> None:
@@ -152,10 +156,9 @@ def carry_out(
     bare = held(line.home)
     began = time.monotonic()
     line.tandem("up", "--env", ENV)
-    longest = time.monotonic() - began
-    trial = Trial(line, say, bare, held(line.home))
+    trial = Trial(line, say, bare, held(line.home), creation_seconds=time.monotonic() - began)
     done = []
-    for number, strike in enumerate(strikes(times, longest, chance), start=1):
+    for number, strike in enumerate(strikes(times, chance), start=1):
         say(f"{number} of {times}: {strike}")
         wrong = trial.run(strike)
         say(f"  {'; '.join(wrong) or 'everything is where it should be'}")

@@ -15,20 +15,17 @@ from lab.engine.errors import EngineError
 from lab.engine.folder import StateFolder
 from lab.engine.project import load_project, load_settings
 from lab.engine.report import Events, Lines, Reporter
-from lab.process import die_with_parent
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse, run, and say what went wrong in one message."""
+def main(arguments: list[str] | None = None, *, fork: bool = False) -> int:
+    """Parse, run, and say what went wrong in one message; `fork` as of Runner."""
     options = _parser().parse_args(arguments)
-    if options.with_parent:
-        die_with_parent(options.with_parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     events = options.json and options.command in {"up", "destroy"}
     reporter: Reporter = Events() if events else Lines(preview=options.command == "preview")
     try:
-        return _run(options, reporter)
+        return _run(options, reporter, fork=fork)
     except EngineError as error:
         reporter.log("error", str(error))
         return 1
@@ -37,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _run(options: argparse.Namespace, reporter: Reporter) -> int:
+def _run(options: argparse.Namespace, reporter: Reporter, *, fork: bool) -> int:
     env = (options.stack or "").partition(".")[2] or "lab"
     home = Path(os.environ.get("TANDEM_HOME", ".tandem"))
     folder = options.state_dir or home / env / "state"
@@ -59,7 +56,7 @@ def _run(options: argparse.Namespace, reporter: Reporter) -> int:
 
     project = load_project(options.root, options.program)
     settings = load_settings(project, options.config_file, options.stack)
-    runner = Runner(options.stack, project, settings, StateFolder(folder), reporter, options.idle_seconds)
+    runner = Runner(options.stack, project, settings, StateFolder(folder), reporter, options.idle_seconds, fork)
     if options.command == "up":
         runner.up()
     elif options.command == "destroy":
@@ -91,7 +88,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--show-secrets", action="store_true", help="outputs: print secrets too")
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="end a program that asks nothing this long")
-    parser.add_argument("--with-parent", type=int, metavar="PID", help="die with this parent process")
     return parser
 
 

@@ -6,16 +6,15 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import IO, Any, Final, Self
 
-import lab
 from lab.engine.deployment import Deployment
 from lab.engine.errors import ProgramError
+from lab.engine.launch import forked, spawned
 from lab.engine.project import Project, Settings
 
 IDLE_SECONDS: Final = 60.0
@@ -29,35 +28,29 @@ _POLL_SECONDS: Final = 0.1
 class Child:
     """A program's process. Use as a context manager; leaving it ends the process."""
 
-    def __init__(self, project: Project, say: Callable[[str], None], *, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        project: Project,
+        say: Callable[[str], None],
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        fork: bool = False,
+    ) -> None:
+        """Start it: as a copy of this process, which then must have one thread only, or as a new one."""
         self._project = project
         self._idle_seconds = idle_seconds
-        reading, writing = os.pipe()
-        source = str(Path(lab.__file__).parents[1])
-        path = os.pathsep.join(
-            dict.fromkeys(filter(None, [str(project.root), source, os.environ.get("PYTHONPATH", "")]))
-        )
-        environment = {
-            **os.environ,
-            "PYTHONPATH": path,
-            "PYTHONUNBUFFERED": "1",
-            # The program's channel to the engine is loopback, whatever proxy is set for the rest.
-            "no_grpc_proxy": "127.0.0.1",
-        }
-        self._process = subprocess.Popen(
-            # -P: a program's folder may hold modules that would hide the standard library's (platform.py).
-            [sys.executable, "-P", "-m", "lab.engine.program", str(os.getpid()), str(writing)],
-            cwd=project.main,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[writing],
-            text=True,
-        )
-        os.close(writing)
-        self._results = os.fdopen(reading, "rb", buffering=0)
-        self._log = threading.Thread(target=_forward, args=(self._process.stdout, say), daemon=True)
+        ours: list[int] = []
+        theirs: list[int] = []
+        for far, near in (os.pipe(), os.pipe()[::-1], os.pipe()[::-1]):
+            theirs.append(far)
+            ours.append(near)
+        self._process = (forked if fork else spawned)(project, *theirs)
+        for end in theirs:
+            os.close(end)
+        self._jobs = os.fdopen(ours[0], "w", encoding="utf-8")
+        self._results = os.fdopen(ours[1], "rb", buffering=0)
+        self._output = os.fdopen(ours[2], encoding="utf-8", errors="replace")
+        self._log = threading.Thread(target=_forward, args=(self._output, say), daemon=True)
         self._log.start()
 
     def __enter__(self) -> Self:
@@ -67,9 +60,10 @@ class Child:
         self._process.kill()
         self._process.wait()
         self._log.join(2.0)
-        for stream in (self._process.stdin, self._process.stdout, self._results):
-            if stream is not None:
-                stream.close()
+        with suppress(BrokenPipeError):
+            self._jobs.close()
+        self._results.close()
+        self._output.close()
 
     def run(self, deployment: Deployment, settings: Settings, address: str) -> None:
         """Run the program once against the monitor at `address`; raises the deployment's failure or ProgramError."""
@@ -84,10 +78,9 @@ class Child:
             "secret_keys": sorted(settings.secret_keys),
         }
         deployment.last_activity = time.monotonic()
-        assert self._process.stdin is not None  # noqa: S101 - opened as a pipe above
         try:
-            self._process.stdin.write(json.dumps(job) + "\n")
-            self._process.stdin.flush()
+            self._jobs.write(json.dumps(job) + "\n")
+            self._jobs.flush()
         except BrokenPipeError as error:
             raise ProgramError(
                 f"the program's process ended before it ran; its output says why ({self._exit()})"
@@ -136,6 +129,6 @@ class Child:
                     )
 
 
-def _forward(stream: IO[str] | None, say: Callable[[str], None]) -> None:
-    for line in stream or ():
+def _forward(stream: IO[str], say: Callable[[str], None]) -> None:
+    for line in stream:
         say(line.rstrip("\n"))

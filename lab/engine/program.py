@@ -1,4 +1,4 @@
-"""Runs a Pulumi program as the CLI's Python host does; each line of standard input is one run of it.
+"""Runs a Pulumi program as the CLI's Python host does; each line of its jobs is one run of it.
 
 It is a process of its own: it may hang, exit or crash, and it dies with its engine. Both passes of an `up` run in it,
 so that the SDKs are imported once; the program's own modules are imported anew for each.
@@ -16,7 +16,7 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pulumi
 import pulumi.runtime
@@ -27,19 +27,24 @@ THREADS: Final = 32
 
 
 def main() -> None:
-    """`program.py PARENT-PID RESULT-FD`."""
+    """`program.py PARENT-PID JOBS-FD RESULTS-FD`."""
     die_with_parent(int(sys.argv[1]))
-    with os.fdopen(int(sys.argv[2]), "w") as results:
-        # asyncio would complain about everything a failed run leaves unfinished.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        kept = set(sys.modules)
-        for line in sys.stdin:
+    serve(int(sys.argv[2]), int(sys.argv[3]))
+
+
+def serve(jobs: int, results: int) -> NoReturn:
+    """Run the program for each line of one descriptor, say on the other how it went, and end this process."""
+    # asyncio would complain about everything a failed run leaves unfinished.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    kept = set(sys.modules)
+    with os.fdopen(jobs, encoding="utf-8") as lines, os.fdopen(results, "w", encoding="utf-8") as told:
+        for line in lines:
             job = json.loads(line)
             forget(Path(job["root"]), kept)
             ok = contextvars.copy_context().run(run, job)
             sys.stdout.flush()
             sys.stderr.flush()
-            print(json.dumps({"ok": ok}), file=results, flush=True)
+            print(json.dumps({"ok": ok}), file=told, flush=True)
     # What a run left behind (threads, channels) must not keep the process.
     os._exit(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class Runner:
     folder: StateFolder
     reporter: Reporter
     idle_seconds: float = IDLE_SECONDS
+    fork: bool = False
+    """Programs run in a copy of this process, which has the SDKs imported, not in a new interpreter."""
 
     def up(self) -> Counter[str]:
         """Make the stack what the program declares; the steps taken, by operation."""
@@ -76,7 +79,7 @@ class Runner:
                 )
             held = Held(self.reporter)
             graph = Graph()
-            with Child(self.project, lambda line: held.log("info", line), idle_seconds=self.idle_seconds) as child:
+            with self._child(held) as child:
                 rehearsal = self._deployment(Snapshot(state, None), held, graph, dry_run=True)
                 try:
                     self._pass(rehearsal, child, held)
@@ -99,7 +102,7 @@ class Runner:
         """What `up` would do, in PreviewDigest shape; nothing is changed."""
         began = time.monotonic()
         said = Diagnostics(self.reporter)
-        with Child(self.project, lambda line: said.log("info", line), idle_seconds=self.idle_seconds) as child:
+        with self._child(said) as child:
             deployment = self._deployment(Snapshot(self.folder.load(self.stack), None), said, Graph(), dry_run=True)
             self._pass(deployment, child, said)
         shown = [
@@ -134,6 +137,10 @@ class Runner:
                 deployment.providers.close()
         self.reporter.summary(deployment.counts, time.monotonic() - began, failed=False)
         return deployment.counts
+
+    def _child(self, reporter: Reporter) -> Child:
+        say = functools.partial(reporter.log, "info")
+        return Child(self.project, say, idle_seconds=self.idle_seconds, fork=self.fork)
 
     def _deployment(self, snapshot: Snapshot, reporter: Reporter, graph: Graph, *, dry_run: bool) -> Deployment:
         return Deployment(self.stack, self.project.name, snapshot, self.folder, reporter, dry_run=dry_run, graph=graph)
