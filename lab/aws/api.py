@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.route53.models import Route53Backend, route53_backends
 
-from lab.aws import observations
+from lab.aws import eks, observations
 from lab.aws.acm import issue_proven
 from lab.aws.check import CALCULATED
 from lab.aws.cloudwatch import CloudWatch
@@ -86,6 +86,11 @@ class Api:
             if asked.service == "acm":
                 issue_proven()
             error = self._prevented(asked, environ)
+            versions = eks.answer(environ, body) if error is None and asked.service == "eks" else None
+            if isinstance(versions, dict):
+                return _json(noting, 200, versions)
+            if versions is not None:
+                error = service_error(environ, "eks", versions.code, versions.message, versions.status)
             if error is not None:
                 noting(f"{error.status} ", [*error.headers, ("Content-Length", str(len(error.body)))])
                 return [error.body]

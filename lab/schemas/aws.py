@@ -15,7 +15,7 @@ from typing import Any, Final
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from lab.providers.errors import Failure
+from lab.providers.errors import Failure, NotInLabError
 from lab.providers.values import UNKNOWN, UNKNOWN_TEXT
 from lab.schemas.aws_counterpart import Counterpart
 from lab.schemas.aws_counterparts import COUNTERPARTS, EVERYWHERE
@@ -40,7 +40,7 @@ class Examination:
 
 
 def errors(kind: str, inputs: Mapping[str, Any]) -> list[str]:
-    """What the models, and the table of places, have against the inputs of a type they know; KeyError for others."""
+    """What the models, and the table of places, have against the inputs of a type; raises as `examine` does."""
     found = examine(kind, inputs)
     return [each.reason for each in (*found.failures, *found.strangers)]
 
@@ -56,7 +56,12 @@ def unmapped() -> list[tuple[str, str, str]]:
 
 
 def examine(kind: str, inputs: Mapping[str, Any]) -> Examination:
-    """Every property beside the members it becomes. Raises KeyError for a type without counterpart."""
+    """Every property beside the members it becomes. Raises NotInLabError for a type without counterpart."""
+    if kind not in COUNTERPARTS:
+        raise NotInLabError(
+            f"{kind} has no counterpart among AWS's own models; what the lab implements is held against them, or its"
+            " inputs would pass unread: say in lab/schemas/aws_counterparts.py which request makes it"
+        )
     walk = _Walk(COUNTERPARTS[kind])
     walk.fields(inputs, "", "", walk.around)
     walk.finish()

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
 
@@ -21,6 +21,7 @@ from lab.providers import values
 from lab.providers.aws.cloud import Cloud
 from lab.providers.errors import ConfigurationError
 from lab.providers.server import serve
+from lab.schemas.aws_counterparts import COUNTERPARTS
 from lab.topology import Topology
 
 pytestmark = pytest.mark.live
@@ -213,6 +214,17 @@ def test_an_unknown_type_names_the_urn(aws: Session) -> None:
         aws.check("aws:sqs/queue:Queue", "q", {})
     assert "urn:pulumi:test::tandem::aws:sqs/queue:Queue::q" in refusal(error)
     assert "does not implement" in refusal(error)
+
+
+def test_a_type_that_nothing_is_held_against_names_the_urn_and_where_to_add_it(
+    aws: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(cast("dict[str, Any]", COUNTERPARTS), ZONE)
+    with pytest.raises(grpc.RpcError) as error:
+        aws.check(ZONE, "z", {"name": "tandem.example"})
+    assert f"urn:pulumi:test::tandem::{ZONE}::z" in refusal(error)
+    assert "no counterpart among AWS's own models" in refusal(error)
+    assert "lab/schemas/aws_counterparts.py" in refusal(error)
 
 
 def test_an_unknown_function_names_its_token(aws: Session) -> None:

@@ -488,7 +488,8 @@ def test_the_load_balancer_carries_its_edge_address_where_programs_do_not_look(p
         ("check", {"requestInterval": 30}, ["requestInterval"]),
         ("check", {"failureThreshold": 3}, []),
         ("record", {"weightedRoutingPolicies": [{"weight": 0}]}, []),
-        ("record", {"setIdentifier": "other"}, ["setIdentifier"]),
+        ("record", {"setIdentifier": "other"}, []),
+        ("record", {"type": "CNAME", "records": ["edge.tandem.example"]}, []),
         ("record", {"name": "RECOMMEND.tandem.example."}, []),
         ("targets", {"port": 9}, ["port"]),
         ("listener", {"port": 9}, []),
@@ -539,7 +540,7 @@ def test_changes_in_place_arrive_at_the_api(session: Session, program: Program) 
 NOT_IN_PLACE: list[tuple[str, dict[str, Any], str]] = [
     ("versions", {"versioningConfiguration": {"status": "Disabled"}}, "S3 only suspends versioning"),
     ("vpc", {"enableDnsHostnames": None}, "enableDnsHostnames is taken away"),
-    ("cluster", {"version": "1.35"}, "version changes"),
+    ("cluster", {"version": None}, "version is taken away"),
     ("cluster", {"accessConfig": {"authenticationMode": "CONFIG_MAP"}}, "accessConfig.authenticationMode changes"),
     ("cluster", {"upgradePolicy": {"supportType": "STANDARD"}}, "upgradePolicy.supportType changes"),
     ("nodes", {"updateConfig": {"maxUnavailable": 2}}, "updateConfig changes"),

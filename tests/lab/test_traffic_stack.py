@@ -54,24 +54,24 @@ def url() -> Iterator[str]:
 
 
 class Line:
-    """One traffic stack over what the stacks below it recorded."""
+    """One stack over what the stacks below it recorded."""
 
-    def __init__(self, home: Path, url: str, port: int) -> None:
-        self._home, self._url, self._port = home, url, port
+    def __init__(self, home: Path, url: str, port: int, stack: str = STACK) -> None:
+        self._home, self._url, self._port, self._stack = home, url, port, stack
         self._states = home / "state"
         self._states.mkdir()
-        for name in below(StackName.parse(STACK)):
+        for name in below(StackName.parse(stack)):
             urn = f"urn:pulumi:{name}::tandem::{STACK_TYPE}::tandem-{name}"
             State([Resource(urn=urn, type=STACK_TYPE, custom=False, outputs=exported(name))]).save(
                 self._states / f"{name}.json"
             )
 
     def run(self, verb: str, **changes: Any) -> Any:
-        values = {**tracked(STACK), **{f"tandem:{key}": value for key, value in changes.items()}}
+        values = {**tracked(self._stack), **{f"tandem:{key}": value for key, value in changes.items()}}
         values["tandem:aws_endpoints"] = dict.fromkeys(values["tandem:aws_endpoints"], self._url)
         settings = self._home / "settings.yaml"
         settings.write_text(yaml.safe_dump({"config": values}))
-        where = ["--stack", STACK, "--state-dir", str(self._states), "--config-file", str(settings)]
+        where = ["--stack", self._stack, "--state-dir", str(self._states), "--config-file", str(settings)]
         done = subprocess.run(
             [sys.executable, "-m", "lab.engine", verb, *where, "--root", str(ROOT), "--json"],
             env={**os.environ, "PULUMI_DEBUG_PROVIDERS": f"aws:{self._port}", "PYTHONPATH": str(ROOT)},

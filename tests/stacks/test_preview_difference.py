@@ -56,7 +56,10 @@ def told(old: StackDeclared, new: StackDeclared, secrets: frozenset[str] = froze
     [
         (RECORD, "weightedRoutingPolicies[0].weight", Effect.UPDATE),
         (RECORD, "name", Effect.REPLACE),
+        (RECORD, "zoneId", Effect.REPLACE),
         (RECORD, "setIdentifier", Effect.UPDATE),
+        (RECORD, "type", Effect.UPDATE),
+        (RECORD, "latencyRoutingPolicies[0].region", Effect.UPDATE),
         (RECORD, "tags.a", Effect.UPDATE),
         (CLUSTER, "version", Effect.UPDATE),
         (CLUSTER, "name", Effect.REPLACE),

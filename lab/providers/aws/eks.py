@@ -45,8 +45,14 @@ class Cluster(AwsType):
         "outpostConfig",
         "region",
     )
-    in_place = (*(f"vpcConfig.{name}" for name in _NETWORK), "deletionProtection", "enabledClusterLogTypes")
-    lasting = tuple(f"vpcConfig.{name}" for name in _NETWORK)
+    in_place = (
+        *(f"vpcConfig.{name}" for name in _NETWORK),
+        "deletionProtection",
+        "enabledClusterLogTypes",
+        "forceUpdateVersion",
+        "version",
+    )
+    lasting = (*(f"vpcConfig.{name}" for name in _NETWORK), "version")
     unordered = frozenset({"enabledClusterLogTypes"})
     blank: ClassVar = {
         "clusterId": "",
@@ -132,7 +138,7 @@ class Cluster(AwsType):
             "roleArn": found["roleArn"],
             "status": found["status"],
             "tagsAll": tags,
-            "version": inputs.get("version") or found.get("version") or "",
+            "version": found.get("version") or "",
             "vpcConfig": {
                 "endpointPrivateAccess": False,
                 "endpointPublicAccess": True,
@@ -146,6 +152,10 @@ class Cluster(AwsType):
 
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         client = cloud.client("eks")
+        version = str(new.get("version") or "")
+        # Not by what was declared before: an `up` may have died after the upgrade.
+        if version and version != (cluster_named(cloud, identity) or {}).get("version"):
+            client.update_cluster_version(name=identity, version=version, force=bool(new.get("forceUpdateVersion")))
         if old.get("vpcConfig") != new.get("vpcConfig"):
             client.update_cluster_config(name=identity, resourcesVpcConfig=_network(new))
         if old.get("enabledClusterLogTypes") != new.get("enabledClusterLogTypes"):

@@ -39,7 +39,7 @@ class NodeGroup(AwsType):
         "remoteAccess",
         "region",
     )
-    # The version and the template are only recorded: nodes of the lab are not rolled.
+    # The version and the template change what EKS says of the group: nodes of the lab are not rolled.
     in_place = ("scalingConfig", "labels", "taints", "forceUpdateVersion", "launchTemplate.version", "version")
     unordered = frozenset({"subnetIds", "taints"})
     blank: ClassVar = {"nodeGroupNamePrefix": "", "nodeRepairConfig": {}, "releaseVersion": ""}
@@ -62,7 +62,8 @@ class NodeGroup(AwsType):
 
     def create(self, cloud: Cloud, inputs: dict[str, Any], tags: dict[str, str]) -> str:
         cluster, name = inputs["clusterName"], inputs["nodeGroupName"]
-        if cluster_named(cloud, cluster) is None:
+        there = cluster_named(cloud, cluster)
+        if there is None:
             raise ProviderError(f"node group {name}: cluster {cluster!r} does not exist; declare it first")
         arguments: dict[str, Any] = {
             "clusterName": cluster,
@@ -74,11 +75,12 @@ class NodeGroup(AwsType):
             "taints": inputs.get("taints") or [],
             "tags": tags,
         }
-        for key in ("instanceTypes", "amiType", "capacityType", "diskSize", "version", "releaseVersion"):
+        for key in ("instanceTypes", "amiType", "capacityType", "diskSize", "releaseVersion"):
             if inputs.get(key):
                 arguments[key] = inputs[key]
+        arguments["version"] = inputs.get("version") or there["version"]  # moto's own default is a version of its own
         if inputs.get("launchTemplate"):
-            arguments["launchTemplate"] = {key: str(value) for key, value in inputs["launchTemplate"].items() if value}
+            arguments["launchTemplate"] = _template(inputs["launchTemplate"])
         cloud.client("eks").create_nodegroup(**arguments)
         return f"{cluster}:{name}"
 
@@ -102,12 +104,12 @@ class NodeGroup(AwsType):
             "subnetIds": list(found["subnets"]),
             "tagsAll": dict(found.get("tags") or {}),
             "updateConfig": inputs.get("updateConfig") or {"maxUnavailable": 1},
-            "version": inputs.get("version")
-            or str((cluster_named(cloud, found["clusterName"]) or {}).get("version") or ""),
+            "version": found["version"],
         }
 
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         cluster, _, name = identity.partition(":")
+        self._upgrade(cloud, identity, old, new)
         arguments: dict[str, Any] = {
             "clusterName": cluster,
             "nodegroupName": name,
@@ -122,6 +124,20 @@ class NodeGroup(AwsType):
         if dropped or added:
             arguments["taints"] = {"addOrUpdateTaints": added, "removeTaints": dropped}
         cloud.client("eks").update_nodegroup_config(**arguments)
+
+    def _upgrade(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        """First of all, as the real provider does; a template that changes comes with it, a version may."""
+        cluster, _, name = identity.partition(":")
+        version, template = new.get("version"), new.get("launchTemplate")
+        present = (_node_group(cloud, identity) or {}).get("version")
+        if old.get("launchTemplate") == template and (not version or version == present):
+            return
+        arguments: dict[str, Any] = {"clusterName": cluster, "nodegroupName": name}
+        if version and version != present:
+            arguments["version"] = version
+        if template:
+            arguments["launchTemplate"] = _template(template)
+        cloud.client("eks").update_nodegroup_version(**arguments, force=bool(new.get("forceUpdateVersion")))
 
     def delete(self, cloud: Cloud, identity: str, state: dict[str, Any]) -> None:
         if _node_group(cloud, identity) is not None:
@@ -145,6 +161,10 @@ class NodeGroup(AwsType):
             f"node group {identity}: its tags change; moto cannot tag a node group again:"
             " bring the lab up anew (tandem lab down, tandem lab up)"
         )
+
+
+def _template(given: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in given.items() if value}
 
 
 def _scaling_rules(scaling: dict[str, Any]) -> Iterator[Failure]:

@@ -128,7 +128,7 @@ class AwsPackage:
         if not failures:
             with _explained(subject.urn):
                 failures = list(kind.rules(self.cloud, inputs))
-            failures += _refused_by_models(subject.type, inputs, {_first(each.property) for each in failures})
+            failures += _refused_by_models(subject, inputs, {_first(each.property) for each in failures})
         named = [Failure(item.property, f"{subject.type} {subject.name!r}: {item.reason}") for item in failures]
         return Checked(inputs, named)
 
@@ -157,7 +157,7 @@ class AwsPackage:
         kind = _type_of(subject)
         self._mention(subject, identity)
         given = inputs or {name: state[name] for name in kind.schema.properties if name in state}
-        given = {**kind.identity_inputs(identity), **given}
+        given = given or kind.identity_inputs(identity)
         with _explained(subject.urn):
             live = kind.read(self.cloud, identity, given)
             if live is None:
@@ -195,7 +195,7 @@ class AwsPackage:
             return {**planned, **kept, **{key: value for key, value in planned.items() if value is not UNKNOWN}}
         _require_known(subject, new)
         with _explained(subject.urn):
-            if kind.read(self.cloud, identity, new) is None:
+            if all(kind.read(self.cloud, identity, each) is None for each in (old, new)):
                 raise ProviderError(f"{subject.urn}: {identity} is gone; somebody else removed it: refresh the stack")
             kind.update(self.cloud, identity, old, new)
             if kind.tagged:
@@ -261,9 +261,13 @@ def _with_defaults(
     return {**inputs, **filled, "__defaults": sorted(filled)}, []
 
 
-def _refused_by_models(kind: str, inputs: dict[str, Any], told: set[str]) -> list[Failure]:
+def _refused_by_models(subject: Subject, inputs: dict[str, Any], told: set[str]) -> list[Failure]:
     """What AWS's own models refuse, of properties that no rule of the lab has told of yet."""
-    return [each for each in schemas.examine(kind, inputs).failures if _first(each.property) not in told]
+    try:
+        found = schemas.examine(subject.type, inputs)
+    except NotInLabError as error:
+        raise NotInLabError(f"{subject.urn}: {error}") from None
+    return [each for each in found.failures if _first(each.property) not in told]
 
 
 def _first(path: str) -> str:

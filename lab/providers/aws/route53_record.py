@@ -28,11 +28,25 @@ _POLICIES: Final = (
 
 
 class Record(AwsType):
-    """One record set; its id is `<zone>_<name>_<type>[_<set identifier>]`."""
+    """One record set; its id is `<zone>_<name>_<type>[_<set identifier>]` as it was made with, for life.
+
+    Another type or set identifier is another record for Route 53 and the same resource for the provider: one
+    transaction deletes the one and creates the other, and nobody is without an answer in between. Source:
+    https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/route53/record.go.
+    """
 
     type_name = "aws:route53/record:Record"
-    replace_on = ("zoneId", "name", "type", "setIdentifier")
-    in_place = ("ttl", "records", "aliases", "weightedRoutingPolicies", "healthCheckId", "allowOverwrite")
+    replace_on = ("zoneId", "name")
+    in_place = (
+        "ttl",
+        "records",
+        "aliases",
+        "weightedRoutingPolicies",
+        "healthCheckId",
+        "allowOverwrite",
+        "type",
+        "setIdentifier",
+    )
     unordered = frozenset({"records"})
     blank: ClassVar = {"allowOverwrite": False}
 
@@ -59,11 +73,11 @@ class Record(AwsType):
                 f"record {inputs['name']} {inputs['type']} exists already with other values;"
                 " a record has one owner: remove it there or set allowOverwrite"
             )
-        _change(cloud, inputs["zoneId"], "UPSERT", record)
+        _change(cloud, inputs["zoneId"], ("UPSERT", record))
         return identity
 
     def read(self, cloud: Cloud, identity: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
-        found = self._find(cloud, identity, {**_from_identity(identity), **inputs})
+        found = self._find(cloud, identity, inputs)
         if found is None:
             return None
         live: dict[str, Any] = {
@@ -86,15 +100,18 @@ class Record(AwsType):
 
     def update(self, cloud: Cloud, identity: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         record = _record_set(cloud, new)
-        present = self._find(cloud, identity, new)
-        if present is not None and ("Weight" in present) != ("Weight" in record):
-            _change(cloud, new["zoneId"], "DELETE", present)
-        _change(cloud, new["zoneId"], "UPSERT", record)
+        before = self._find(cloud, identity, old) if _identity(old) != _identity(new) else None
+        if before is None:
+            # Also where an `up` died after the transaction: what is wanted is there already.
+            _change(cloud, new["zoneId"], ("UPSERT", record))
+        else:
+            made = ("UPSERT" if new.get("allowOverwrite") else "CREATE", record)
+            _change(cloud, new["zoneId"], ("DELETE", before), made)
 
     def delete(self, cloud: Cloud, identity: str, state: dict[str, Any]) -> None:
-        found = self._find(cloud, identity, {**_from_identity(identity), **state})
+        found = self._find(cloud, identity, state)
         if found is not None:
-            _change(cloud, identity.partition("_")[0], "DELETE", found)
+            _change(cloud, identity.partition("_")[0], ("DELETE", found))
 
     def identity_inputs(self, identity: str) -> dict[str, Any]:
         return _from_identity(identity)
@@ -104,6 +121,7 @@ class Record(AwsType):
         return super().canonical({**inputs, "name": name.rstrip(".").lower() if isinstance(name, str) else name})
 
     def _find(self, cloud: Cloud, identity: str, inputs: dict[str, Any]) -> dict[str, Any] | None:
+        """The record these inputs name; the id may name what it was before."""
         zone = identity.partition("_")[0]
         pages = cloud.client("route53").get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone)
         try:
@@ -225,8 +243,9 @@ def _same(present: dict[str, Any], record: dict[str, Any]) -> bool:
     )
 
 
-def _change(cloud: Cloud, zone: str, action: str, record: dict[str, Any]) -> None:
-    changes = [{"Action": action, "ResourceRecordSet": record}]
+def _change(cloud: Cloud, zone: str, *wanted: tuple[str, dict[str, Any]]) -> None:
+    """All of it in one transaction, or nothing."""
+    changes = [{"Action": action, "ResourceRecordSet": record} for action, record in wanted]
     cloud.client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
 
 
