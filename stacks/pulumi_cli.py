@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 from stacks.contract import PROJECT, StackName
 from stacks.plans import Plans, explained
 from stacks.process import Processes
-from stacks.runs import QUERY_SECONDS, Progress, StackFailed, digest_of, exported, follow, passed_on, python_path
+from stacks.runs import (
+    QUERY_SECONDS,
+    EngineError,
+    Progress,
+    StackFailed,
+    digest_of,
+    exported,
+    follow,
+    passed_on,
+    python_path,
+)
 from stacks.workspace import LAB, Workspace, replace_file
+
+PACK: Final = Path("infra", "policies", "pack")
+"""The rules, as the CLI takes them, beside the programs. Previews are held to them, and `up` by what they planned:
+taking a protection away breaks a rule, and is done by hand, without a plan (docs/ways-back.md)."""
 
 
 class PulumiCli:
@@ -54,6 +70,18 @@ class PulumiCli:
                 environment.setdefault("PULUMI_CONFIG_PASSPHRASE", "")
             environment |= self._workspace.engine_environment() if reach else {}
         return environment
+
+    def _rules(self) -> list[str]:
+        """What a run is asked with so that a broken rule stops it. Raises EngineError."""
+        pack = self._workspace.root / PACK
+        if not pack.is_dir():  # programs without rules: no tree of Tandem's
+            return []
+        if find_spec("pulumi_policy") is None:
+            raise EngineError(
+                "the package pulumi-policy is not installed, and without it the CLI cannot hold a stack to the rules;"
+                " install it as the Makefile does: pip install --no-deps --constraint requirements.lock pulumi-policy"
+            )
+        return ["--policy-pack", str(pack)]
 
     def _prepare(self, stack: StackName, environment: dict[str, str]) -> Path:
         """The merged settings, with the stack in the backend and no secret in plain text."""
@@ -110,16 +138,19 @@ class PulumiCli:
 
     def preview(self, stack: StackName, progress: Progress) -> dict[str, Any]:
         """See Engine."""
-        environment = self._environment(reach=True)
-        asked = ["--refresh"] if self._refresh else []
+        # The option that logs events is one of those the CLI has for tools and shows to nobody else.
+        environment = self._environment(reach=True) | {"PULUMI_DEBUG_COMMANDS": "true"}
+        asked = [*self._rules(), *(["--refresh"] if self._refresh else [])]
         settings = self._prepare(stack, environment)
         path = None
         if self._plans is not None:
             path = self._plans.begin(stack, first=self._workspace.between_steps(stack))
             asked += ["--save-plan", str(path)]
         where = ["--stack", str(stack), "--config-file", str(settings)]
-        command = ["pulumi", "preview", *asked, "--json", "--non-interactive", *where]
-        digest = digest_of(self._processes, stack, command, environment, self._workspace.root, progress)
+        with TemporaryDirectory() as folder:  # what is logged may be read by its owner only, and is gone afterwards
+            events = Path(folder) / "events"
+            command = ["pulumi", "preview", *asked, "--json", "--event-log", str(events), "--non-interactive", *where]
+            digest = digest_of(self._processes, stack, command, environment, self._workspace.root, progress, events)
         if self._plans is not None and path is not None:
             # The CLI may have written the salt just now.
             self._plans.keep(path, self._workspace.encryption(settings))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -96,6 +96,22 @@ def python_path(root: Path) -> str:
     return os.pathsep.join(dict.fromkeys(filter(None, [str(root), str(ROOT), os.environ.get("PYTHONPATH", "")])))
 
 
+def violation(event: Mapping[str, Any]) -> str | None:
+    """What an event of the CLI says of a rule that is broken; None when it says nothing of the kind."""
+    said = event.get("policyEvent") or {}
+    if said.get("enforcementLevel") != "mandatory":
+        return None
+    where = said.get("resourceUrn", "").rpartition("::")[2]
+    return f"rule {said['policyName']} is broken{f' by {where}' if where else ''}: {' '.join(said['message'].split())}"
+
+
+def violations(events: Path) -> list[str]:
+    """The rules that a run broke, by the log of its events."""
+    if not events.exists():
+        return []
+    return [broken for line in events.read_text("utf-8").splitlines() if (broken := violation(json.loads(line)))]
+
+
 def follow(
     processes: Processes,
     stack: StackName,
@@ -140,14 +156,19 @@ def digest_of(
     environment: dict[str, str],
     folder: Path,
     progress: Progress,
+    events: Path | None = None,
 ) -> dict[str, Any]:
-    """Run a preview that prints a PreviewDigest; tell its steps and return it."""
+    """Run a preview that prints a PreviewDigest; tell its steps and return it.
+
+    A digest does not say which rules are broken; the log of events does, where the engine writes one.
+    """
     done = processes.run(command, environment, folder, RUN_SECONDS)
     try:
         digest = dict(json.loads(done.output))
     except ValueError:
         digest = {}
     said = [each["message"].strip() for each in digest.get("diagnostics") or () if each["severity"] == "error"]
+    said += violations(events) if events else []
     if done.code != 0 or not digest:
         raise StackFailed(stack, "\n".join(said) or done.errors.strip() or f"preview exited with {done.code}")
     for step in digest.get("steps") or ():

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import boto3
+import pytest
 from moto.server import ThreadedMotoServer
 
 from signals.store import SignalStore
@@ -69,6 +70,20 @@ def running() -> Iterator[Stores]:
         yield stores
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Stores]:
+    """One for a module's tests; a conftest offers it to a folder of them."""
+    with running() as stores:
+        yield stores
+
+
+@pytest.fixture
+def stores(server: Stores) -> Stores:
+    """The same, with nothing in it."""
+    server.empty()
+    return server
 
 
 def absent_endpoint() -> str:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,18 +18,6 @@ from signals.store import SignalStore
 from tests.signals import bench
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[bench.Stores]:
-    with bench.running() as stores:
-        yield stores
-
-
-@pytest.fixture
-def stores(server: bench.Stores) -> bench.Stores:
-    server.empty()
-    return server
 
 
 def written(stores: bench.Stores, holder: Holder, *sites: str) -> None:

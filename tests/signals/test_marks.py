@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,18 +10,6 @@ import pytest
 from signals import SignalError, marks
 from stacks.contract import DRAIN_TOKEN, drain_key
 from tests.signals import bench
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[bench.Stores]:
-    with bench.running() as stores:
-        yield stores
-
-
-@pytest.fixture
-def stores(server: bench.Stores) -> bench.Stores:
-    server.empty()
-    return server
 
 
 def body_in(stores: bench.Stores, site: str, key: str) -> bytes | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ OUTPUTS = {"storage-private.lab": {"site": "private", "endpoint": "http://127.10
 def no_keys_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(keys.SIGNING, raising=False)
     monkeypatch.delenv(keys.VERIFYING, raising=False)
-
-
-@pytest.fixture(scope="module")
-def stores() -> Iterator[bench.Stores]:
-    with bench.running() as stores:
-        yield stores
 
 
 def a_snapshot() -> Snapshot:

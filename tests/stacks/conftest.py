@@ -8,27 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.signals import bench
+from tests.signals.bench import server, stores
 
 # The engine's own fakes lie beside its tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
 from engine_fake import Cloud, echo_server
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[bench.Stores]:
-    with bench.running() as stores:
-        yield stores
-
-
-@pytest.fixture
-def stores(server: bench.Stores) -> bench.Stores:
-    server.empty()
-    return server
+__all__ = ["echo", "server", "stores"]
 
 
 @pytest.fixture
 def echo() -> Iterator[tuple[Cloud, int]]:
-    with echo_server() as server:
-        yield server
+    with echo_server() as cloud:
+        yield cloud

@@ -17,9 +17,11 @@ from engine_fake import Workspace as Programs
 from engine_fake import echo_server
 
 from stacks import engine as engines
+from stacks import pulumi_cli
 from stacks.cli import app
 from stacks.contract import StackName
 from stacks.plans import Plans
+from stacks.pulumi_cli import PACK
 from stacks.rollout import previewed
 from stacks.runs import EngineError, StackFailed
 from stacks.workspace import ROOT, Workspace
@@ -34,6 +36,10 @@ settings = pathlib.Path(options.get("--config-file", os.devnull)).read_text()
 with open(os.environ["FAKE_CALLS"], "a") as calls:
     print(json.dumps({{"words": words, "settings": settings}}), file=calls)
 if words[0] == "preview":
+    pathlib.Path(options["--event-log"]).write_text(os.environ.get("FAKE_EVENTS", ""))
+    if os.environ.get("FAKE_EVENTS"):
+        print(json.dumps({{"diagnostics": [{{"severity": "error", "message": "preview failed"}}]}}))
+        sys.exit(255)
     if "--save-plan" in options:
         pathlib.Path(options["--save-plan"]).write_text("{{}}")
     with open(options["--config-file"], "a") as file:
@@ -97,6 +103,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
     settings(tmp_path, STORAGE, kind="private")
     settings(tmp_path, SERVING, model_digest=NEW)
+    (tmp_path / PACK).mkdir(parents=True)
     return Cli(tmp_path, monkeypatch)
 
 
@@ -171,6 +178,49 @@ def test_a_plan_that_no_longer_fits_is_said_with_the_way_on(
     assert failed.value.reason == "AccessDenied"
 
 
+BROKEN = {
+    "policyName": "imds-v2",
+    "message": "Every machine asks for a token.\nhttpTokens is optional: write required\n",
+    "resourceUrn": f"urn:pulumi:{STORAGE}::tandem::aws:ec2/launchTemplate:LaunchTemplate::nodes",
+    "enforcementLevel": "mandatory",
+}
+ADVICE = {**BROKEN, "policyName": "disk-encrypted", "enforcementLevel": "advisory"}
+
+
+def test_what_is_planned_is_held_to_the_rules(cli: Cli, tmp_path: Path) -> None:
+    workspace, planning = cli.on("one", plans=tmp_path / "plans", refresh=True)
+    previewed(workspace, planning, STORAGE, Quiet(), steps=True)
+    planning.up(STORAGE, Quiet())
+    [planned], [done] = (cli.calls(verb) for verb in ("preview", "up"))
+    assert planned["words"][planned["words"].index("--policy-pack") + 1] == str(tmp_path / PACK)
+    assert (ROOT / PACK / "PulumiPolicy.yaml").exists(), "or no preview of ours would be held to a rule"
+    assert "--policy-pack" not in done["words"], "or no protection could ever be taken away"
+
+
+def test_a_broken_rule_is_said_and_leaves_no_plan(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, planning = cli.on("one", plans=tmp_path / "plans")
+    events = [{"policyLoadEvent": {}}, {"policyEvent": ADVICE}, {"policyEvent": BROKEN}]
+    monkeypatch.setenv("FAKE_EVENTS", "\n".join(map(json.dumps, events)))
+    with pytest.raises(StackFailed) as failed:
+        previewed(workspace, planning, STORAGE, Quiet(), steps=True)
+    assert failed.value.reason == (
+        "preview failed\nrule imds-v2 is broken by nodes:"
+        " Every machine asks for a token. httpTokens is optional: write required"
+    )
+    assert list((tmp_path / "plans").iterdir()) == []
+    [call] = cli.calls("preview")
+    log = Path(call["words"][call["words"].index("--event-log") + 1])
+    assert not log.parent.exists(), "events name what is secret"
+
+
+def test_without_the_rules_sdk_nothing_is_previewed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, engine = cli.on("one")
+    monkeypatch.setattr(pulumi_cli, "find_spec", lambda _: None)
+    with pytest.raises(EngineError, match=r"pulumi-policy is not installed.*install it as the Makefile does"):
+        engine.preview(STORAGE, Quiet())
+    assert not (tmp_path / "calls").exists(), "the CLI was asked nothing"
+
+
 def test_the_embedded_engine_has_no_plans(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="--plan and --refresh need the Pulumi CLI"):
         engines.choose("lab", "embedded", Workspace("lab", tmp_path, tmp_path), plan=tmp_path)
@@ -233,3 +283,36 @@ def test_the_real_cli_does_what_was_planned_elsewhere_and_nothing_else(real: Pat
         held.up(STORAGE, Quiet())
     settings(real, STORAGE, count=3)
     assert held.up(STORAGE, Quiet()) == {"same": 2, "update": 1}
+
+
+RULES = """
+from pulumi_policy import EnforcementLevel, PolicyPack, ResourceValidationPolicy
+
+
+def never_two(resource, report):
+    if resource.props.get("count") == 2:
+        report("count is 2: write another")
+
+
+rule = ResourceValidationPolicy(name="never-two", description="Nothing is two.", validate=never_two)
+PolicyPack(name="fake", enforcement_level=EnforcementLevel.MANDATORY, policies=[rule])
+"""
+
+
+@pytest.mark.live
+@pytest.mark.pulumi
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="no pulumi on PATH: policy packs are the real CLI's")
+def test_the_real_cli_plans_nothing_that_breaks_a_rule(real: Path) -> None:
+    pack = real / PACK
+    pack.mkdir(parents=True)
+    (pack / "PulumiPolicy.yaml").write_text("runtime: python\nversion: 0.1.0\n")
+    (pack / "__main__.py").write_text(RULES)
+    engine = engines.choose("prod", "cli", Workspace("prod", real, real / "one"), plans=real / "plans")
+    settings(real, STORAGE, count=2)
+    broken = "rule never-two is broken by thing: Nothing is two. count is 2: write another"
+    with pytest.raises(StackFailed, match=broken):
+        engine.preview(STORAGE, Quiet())
+    assert list((real / "plans").iterdir()) == []
+    settings(real, STORAGE, count=3)
+    assert engine.preview(STORAGE, Quiet())["changeSummary"] == {"create": 3}
+    assert [path.name for path in (real / "plans").glob("*.json")] == [f"{STORAGE}.json"]
