@@ -68,6 +68,14 @@ def write_events(bucket_arn: str, key_arn: str = "", region: str = "") -> dict[s
     )
 
 
+def read_lag(regions: list[str]) -> dict[str, Any]:
+    """Ask CloudWatch of these regions for single metrics, and list none: for the exporter of the copies' lag."""
+    # It takes no narrower resource, and knows no condition on a metric's namespace
+    # (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html).
+    statement = _allow("Lag", ["cloudwatch:GetMetricStatistics"], "*")
+    return _policy({**statement, "Condition": {"StringEquals": {"aws:RequestedRegion": regions}}})
+
+
 def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 

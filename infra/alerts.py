@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infra import naming
+from infra import lag_exporter, naming
 
 RUNBOOK: Final = "docs/alerts.md"
 INTERVAL: Final = "30s"
@@ -30,7 +30,7 @@ SILENT_WINDOW: Final = "1h"
 PENDING: Final = "nv_inference_pending_request_count"
 AVAILABLE: Final = "kube_deployment_status_replicas_available"
 EXPIRY: Final = "certmanager_certificate_expiration_timestamp_seconds"
-S3_LAG: Final = "aws_s3_replication_latency_maximum"
+S3_LAG: Final = lag_exporter.METRIC
 METRIC_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 ELSEWHERE: Final = {

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pulumi import Input
 
+from infra import lag_exporter
 from infra.alert_receivers import AlertReceivers
 from infra.checks import SettingError
 
@@ -17,6 +18,7 @@ KEDA: Final = "keda"
 PROMETHEUS: Final = "kube-prometheus-stack"
 BALANCER: Final = "aws-load-balancer-controller"
 GPU_OPERATOR: Final = "gpu-operator"
+LAG_EXPORTER: Final = "prometheus-yet-another-cloudwatch-exporter"
 KUBE_SYSTEM: Final = "kube-system"
 PROMETHEUS_NAME: Final = "kube-prometheus"
 """What the stack's objects are called; its Prometheus is the Service `kube-prometheus-prometheus`, port 9090."""
@@ -49,20 +51,26 @@ def needed(
     region: Input[str],
     vpc_id: Input[str],
     alerts: AlertReceivers = NOBODY_TOLD,
+    lag_configuration: Input[str] | None = None,
 ) -> tuple[Chart, ...]:
-    """Every chart a site of this kind needs, as pinned here; Kubernetes 1.34 is supported by each of these versions."""
+    """Every chart a site of this kind needs, as pinned here; Kubernetes 1.34 is supported by each of these versions.
+
+    With `lag_configuration`, also the one that tells how far copies lag.
+    """
     found = [_cert_manager(), _keda(), _prometheus(monitoring_namespace, alerts)]
     if gpu_operator:
         found.append(_gpu_operator(driver=driver))
     if public:
         found.append(_balancer(cluster_name, region, vpc_id))
+    if lag_configuration is not None:
+        found.append(_lag_exporter(lag_configuration))
     return tuple(found)
 
 
-def names(*, public: bool, gpu_operator: bool) -> tuple[str, ...]:
+def names(*, public: bool, gpu_operator: bool, copies_watched: bool = False) -> tuple[str, ...]:
     """The names of these charts."""
-    extra = [name for name, wanted in ((GPU_OPERATOR, gpu_operator), (BALANCER, public)) if wanted]
-    return (CERT_MANAGER, KEDA, PROMETHEUS, *extra)
+    extra = ((GPU_OPERATOR, gpu_operator), (BALANCER, public), (LAG_EXPORTER, copies_watched))
+    return (CERT_MANAGER, KEDA, PROMETHEUS, *(name for name, wanted in extra if wanted))
 
 
 def chosen(charts: tuple[Chart, ...], elsewhere: Collection[str], versions: Mapping[str, str]) -> tuple[Chart, ...]:
@@ -168,4 +176,16 @@ def _balancer(cluster_name: Input[str], region: Input[str], vpc_id: Input[str]) 
         version="1.16.0",
         namespace=KUBE_SYSTEM,
         values=values,
+    )
+
+
+def _lag_exporter(configuration: Input[str]) -> Chart:
+    # Its image is the one of this version of the chart, v0.67.0.
+    return Chart(
+        name=LAG_EXPORTER,
+        repository="https://prometheus-community.github.io/helm-charts",
+        version="0.47.0",
+        namespace=lag_exporter.NAME,
+        pod_security="restricted",
+        values={**lag_exporter.values(), "config": configuration},
     )

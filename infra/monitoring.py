@@ -11,7 +11,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import ConfigMap
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from infra import alerts, chart, dashboard, gateway, naming, triton
+from infra import alerts, chart, dashboard, gateway, lag_exporter, naming, triton
 from infra.alerts import Watched
 
 API_VERSION: Final = "monitoring.coreos.com/v1"
@@ -34,6 +34,8 @@ class MonitoringArgs:
     """The site as its rules see it."""
     own_certificate: bool
     """Whether cert-manager keeps the gateways' certificate, and has to be asked how long it lasts."""
+    copies_watched: bool = False
+    """Whether the cluster has the exporter that tells how far S3's copies lag."""
 
 
 class Monitoring(pulumi.ComponentResource):
@@ -46,6 +48,8 @@ class Monitoring(pulumi.ComponentResource):
         self._custom("triton", "PodMonitor", triton.NAME, self._servers())
         if args.own_certificate:
             self._custom("certificates", "PodMonitor", chart.CERT_MANAGER, self._certificates())
+        if args.copies_watched:
+            self._custom("copies", "ServiceMonitor", lag_exporter.NAME, self._copies())
         watched: Output[Watched] = Output.from_input(args.watched)
         self._custom("rules", "PrometheusRule", naming.PROJECT, {"groups": watched.apply(alerts.groups)})
         ConfigMap(
@@ -81,6 +85,15 @@ class Monitoring(pulumi.ComponentResource):
             "namespaceSelector": {"matchNames": [chart.CERT_MANAGER]},
             **_selects(pods),
             "podMetricsEndpoints": [asked],
+        }
+
+    def _copies(self) -> dict[str, Any]:
+        asked = {"port": lag_exporter.PORT, "path": "/metrics", "interval": lag_exporter.SCRAPE_INTERVAL}
+        return {
+            "jobLabel": JOB_LABEL,
+            "namespaceSelector": {"matchNames": [lag_exporter.NAME]},
+            **_selects({naming.NAME_KEY: lag_exporter.NAME}),
+            "endpoints": [asked],
         }
 
     def _metadata(self, called: str, labels: dict[str, str] | None = None) -> ObjectMetaArgs:

@@ -64,6 +64,16 @@ class Copy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Topics:
+    """Who is told of copies, by a topic in each region that S3 tells something in: an alarm reaches no other one."""
+
+    failed: Input[str]
+    """In the region of the source."""
+    late: Input[str]
+    """In the region of the copies."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReplicationArgs:
     """Which bucket is copied, as whom, and where to."""
 
@@ -74,8 +84,10 @@ class ReplicationArgs:
     raw_events_may_leave: bool
     role: ReplicationRole
     copies: tuple[Copy, ...]
-    topic: Input[str] | None = None
-    """Who is told of what was not copied; without one there is no alarm."""
+    topics: Topics | None = None
+    """Who is told of what was not copied, and of what is late; without them there is no alarm."""
+    there: ResourceOptions | None = None
+    """The provider of the copies' region, for what is told there: in the source's account, as all of it."""
     tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -113,9 +125,9 @@ class Replication(pulumi.ComponentResource):
             # S3 refuses a rule to a bucket without versions, and one it has no right to fails object by object.
             opts=ResourceOptions.merge(child, ResourceOptions(depends_on=standing)),
         )
-        if args.topic is not None:
+        if args.topics is not None:
             for copy in args.copies:
-                _alarms(f"{name}-{copy.purpose}", args, copy, child)
+                _alarms(f"{name}-{copy.purpose}", args, args.topics, copy, child)
         self.register_outputs({})
 
 
@@ -210,27 +222,39 @@ def _key(name: str, actions: list[str], key: str, bucket: str, region: str) -> d
     return {**_allow(name, actions, key), "Condition": condition}
 
 
-def _alarms(name: str, args: ReplicationArgs, copy: Copy, child: ResourceOptions) -> None:
-    """What failed, and what is late: both are told by the source, once in five minutes at most.
+def _alarms(name: str, args: ReplicationArgs, topics: Topics, copy: Copy, child: ResourceOptions) -> None:
+    """What failed is told in the region of the source, how late a copy is in its own, at best effort.
 
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-metrics.html
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/repl-metrics.html
     """
     dimensions: dict[str, Input[str]] = {
         "SourceBucket": args.source.name,
         "DestinationBucket": copy.bucket.name,
         "RuleId": copy.purpose,
     }
-    for metric, statistic, limit, says in (
-        ("OperationsFailedReplication", "Sum", 0, "was not copied and will not be: copy it with S3 Batch Replication"),
+    there = ResourceOptions.merge(child, args.there)
+    for state, metric, statistic, limit, says, topic, opts in (
         (
+            "failed",
+            "OperationsFailedReplication",
+            "Sum",
+            0,
+            "was not copied and will not be: copy it with S3 Batch Replication",
+            topics.failed,
+            child,
+        ),
+        (
+            "late",
             "ReplicationLatency",
             "Maximum",
             TIME_CONTROL_MINUTES * 60,
             "waits longer than replication time control allows",
+            topics.late,
+            there,
         ),
     ):
         cloudwatch.MetricAlarm(
-            f"{name}-{'failed' if limit == 0 else 'late'}",
+            f"{name}-{state}",
             alarm_description=f"An object of {name} {says}.",
             namespace="AWS/S3",
             metric_name=metric,
@@ -240,9 +264,9 @@ def _alarms(name: str, args: ReplicationArgs, copy: Copy, child: ResourceOptions
             threshold=limit,
             period=PERIOD_SECONDS,
             evaluation_periods=1,
-            # Nothing to copy means no data.
+            # Of failures S3 tells only when there are some; of lags it may miss a few minutes.
             treat_missing_data="notBreaching",
-            alarm_actions=[args.topic] if args.topic is not None else [],
+            alarm_actions=[topic],
             tags=args.tags,
-            opts=child,
+            opts=opts,
         )

@@ -42,6 +42,8 @@ class PlatformSettings(Settings):
     """Chart to version, in the place of the one that is pinned in infra/charts.py."""
     monitoring_namespace: str = "monitoring"
     """Where Prometheus runs: it alone may read the pods' metrics."""
+    copies_watched: bool = False
+    """Whether the cluster gets an exporter that tells how far S3's copies of this site lag."""
     alert_secret: str = ""
     """Secret of that namespace, made by somebody else, with what only Alertmanager may know."""
     alert_webhooks: tuple[str, ...] = ()
@@ -73,7 +75,14 @@ class PlatformSettings(Settings):
                 f"alert receivers are set and charts_elsewhere has {chart.PROMETHEUS}; who keeps that chart says whom"
                 " it tells: leave one of the two out"
             )
-        known = chart.names(public=self.public, gpu_operator=self.gpu_stack == OPERATOR)
+        if self.copies_watched and not self.public:
+            raise SettingError(
+                f"copies_watched is true and kind is {self.kind}; no identity of a private site's pods opens"
+                " CloudWatch: remove it, and name the metric of whatever watches the copies in replication_lag_metric"
+            )
+        known = chart.names(
+            public=self.public, gpu_operator=self.gpu_stack == OPERATOR, copies_watched=self.copies_watched
+        )
         chart.check_names("charts_elsewhere", self.charts_elsewhere, known)
         chart.check_names("chart_versions", self.chart_versions, known)
         for name, version in self.chart_versions.items():

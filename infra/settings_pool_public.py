@@ -166,6 +166,8 @@ class PublicPoolSettings(NodeGrace, AwsSettings):
     gpu_pools: tuple[InstancePool, ...] = ()
     workload_namespace: str = "tandem"
     """Namespace of the pods that get a role: the `namespace` of the platform stack."""
+    copies_watched: bool = False
+    """Whether an exporter in the cluster may read how far S3's copies of this site lag."""
     edge_port: int = 443
     edge_certificate: str = ""
     """ARN of the certificate the edge ends TLS with; empty where the gateways do, or nobody does."""

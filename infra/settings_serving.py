@@ -88,6 +88,8 @@ class ServingSettings(Settings):
     """How far copies of what this site stores may lag; 0 where nothing is copied."""
     replication_lag_metric: str = alerts.S3_LAG
     """Metric that tells it in seconds, of whatever watches the copies."""
+    copies_watched: bool = False
+    """Whether Prometheus reads it from the exporter that the platform stack has put into the cluster."""
     rollout_timeout_seconds: int = 600
     """How long an `up` waits for new pods before it fails and says what keeps them."""
     heartbeat: tuple[HeartbeatSettings, ...] = ()
@@ -224,6 +226,18 @@ class ServingSettings(Settings):
             raise SettingError(
                 f"replication_lag_metric is {self.replication_lag_metric!r}; it is the name of a Prometheus metric:"
                 f" write it like {alerts.S3_LAG}"
+            )
+        if not self.copies_watched:
+            return
+        if not self.monitoring or self.kind == PRIVATE:
+            raise SettingError(
+                f"copies_watched is true with kind {self.kind} and monitoring {str(self.monitoring).lower()}; the"
+                " exporter runs on a public site, and nothing is read of it without monitoring: remove it"
+            )
+        if self.replication_lag_metric != alerts.S3_LAG:
+            raise SettingError(
+                f"copies_watched is true and replication_lag_metric is {self.replication_lag_metric}; what the exporter"
+                f" tells is {alerts.S3_LAG}: remove one of the two"
             )
 
     def _check_flows(self) -> None:

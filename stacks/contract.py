@@ -86,6 +86,8 @@ class StorageOutputs(Outputs):
     credentials_profile: str
     """Profile of the AWS configuration whose credentials open this store to people and pipelines; empty for the usual
     chain. Pods never use it."""
+    replication_rules: list[dict[str, str]]
+    """What S3 copies, each as source and destination (buckets), rule (its id) and region (of the copy)."""
 
 
 @dataclass(frozen=True, kw_only=True)

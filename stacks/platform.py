@@ -7,7 +7,7 @@ from typing import Any
 import pulumi_kubernetes as kubernetes
 from pulumi import ResourceOptions
 
-from infra import chart
+from infra import chart, lag_exporter
 from infra.charts import Charts
 from infra.lease import Lease, LeaseArgs
 from infra.platform import GPU_RESOURCE, Platform, PlatformArgs
@@ -21,7 +21,7 @@ def declare(stack: contract.StackName, settings: PlatformSettings) -> dict[str, 
     """Namespace, quota, priority, GPU plugin and the rights of a drill's undo in the cluster of `pool-<site>`."""
     pool = Recorded(stack.sibling("pool"))
     opts = ResourceOptions(provider=kubernetes.Provider("cluster", kubeconfig=pool.filled("kubeconfig")))
-    Charts("charts", settings.site, _charts(pool, settings), opts)
+    Charts("charts", settings.site, _charts(stack, pool, settings), opts)
     platform = Platform(
         settings.site,
         PlatformArgs(
@@ -58,8 +58,12 @@ def declare(stack: contract.StackName, settings: PlatformSettings) -> dict[str, 
     }
 
 
-def _charts(pool: Recorded, settings: PlatformSettings) -> tuple[chart.Chart, ...]:
+def _charts(stack: contract.StackName, pool: Recorded, settings: PlatformSettings) -> tuple[chart.Chart, ...]:
     """What this kind of site needs and nobody else keeps in its cluster."""
+    configuration = None
+    if settings.copies_watched:
+        storage = Recorded(stack.sibling("storage"))
+        configuration = storage.listed("replication_rules").apply(lag_exporter.configuration)
     needed = chart.needed(
         public=settings.public,
         gpu_operator=settings.gpu_stack == OPERATOR,
@@ -69,5 +73,6 @@ def _charts(pool: Recorded, settings: PlatformSettings) -> tuple[chart.Chart, ..
         region=pool.text("region"),
         vpc_id=pool.text("vpc_id"),
         alerts=settings.alerts,
+        lag_configuration=configuration,
     )
     return chart.chosen(needed, settings.charts_elsewhere, settings.chart_versions)

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi_kubernetes as kubernetes
 from pulumi import Output, ResourceOptions
 
-from infra import access, naming
+from infra import access, lag_exporter, naming
 from infra.adopted_pool import AdoptedNodes, AdoptedNodesArgs
 from infra.bucket_policy import arn
 from infra.edge import Edge, EdgeArgs
@@ -211,6 +211,11 @@ def _identities(
         (settings.workload_namespace, LEASE): signals.apply(access.mark_drains),
         CONTROLLER: Output.all(edge.target_group_arn, pool.cluster_name).apply(lambda known: bind_targets(*known)),
     }
+    if settings.copies_watched:
+        rules = storage.listed("replication_rules")
+        rights[(lag_exporter.NAME, lag_exporter.NAME)] = rules.apply(
+            lambda known: access.read_lag(lag_exporter.regions(known))
+        )
     for (namespace, account), policy in rights.items():
         PodIdentity(
             f"{settings.site}-{account}",

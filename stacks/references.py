@@ -40,6 +40,12 @@ class Recorded:
         """A key of the contract that maps names to text."""
         return self._read(key).apply(lambda value: {str(name): str(text) for name, text in dict(value).items()})  # type: ignore[call-overload]  # the contract's type
 
+    def listed(self, key: str) -> Output[list[dict[str, str]]]:
+        """A key of the contract that lists maps of names to text."""
+        return self._read(key).apply(
+            lambda value: [{str(name): str(text) for name, text in dict(row).items()} for row in list(value)]  # type: ignore[call-overload]  # the contract's type
+        )
+
     def _read(self, key: str) -> Output[object]:
         keys = contract.LAYERS[self._stack.layer].keys()
         if key not in keys:

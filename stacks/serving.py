@@ -205,6 +205,7 @@ def _monitor(settings: ServingSettings, namespace: Input[str], watched: Input[Wa
             protocol=settings.gateway_scheme,
             watched=watched,
             own_certificate=bool(settings.tls_issuer),
+            copies_watched=settings.copies_watched,
         ),
         opts,
     )

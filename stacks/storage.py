@@ -15,7 +15,7 @@ from infra.bucket_life import Life
 from infra.event_store import EventStore, EventStoreArgs
 from infra.model_store import CLASSES as MODEL_CLASSES
 from infra.model_store import ModelStore
-from infra.replication import Copy, Replication, ReplicationArgs, ReplicationRole
+from infra.replication import Copy, Replication, ReplicationArgs, ReplicationRole, Topics
 from infra.residency import DataClass
 from infra.settings import StorageSettings
 from infra.settings_storage import AWS
@@ -54,8 +54,7 @@ def declare(stack: contract.StackName, settings: StorageSettings) -> dict[str, A
         ),
         opts,
     )
-    if settings.copied:
-        _Copies(stack, settings, args, opts).declare(models, events)
+    rules = _Copies(stack, settings, args, opts).declare(models, events) if settings.copied else []
     return {
         "site": settings.site,
         "region": settings.region,
@@ -65,6 +64,7 @@ def declare(stack: contract.StackName, settings: StorageSettings) -> dict[str, A
         "signal_bucket": signals.bucket,
         "signal_url": signals.url,
         "credentials_profile": settings.credentials_profile,
+        "replication_rules": rules,
     }
 
 
@@ -85,13 +85,18 @@ class _Copies:
             role = settings.backup_role
             other = providers.cloud(stack, settings, region=region, endpoints=endpoints, role=role, profile=profile)
             self._kept = ResourceOptions(provider=other)
-        self._topic: Input[str] | None = None
+        self._topics: Topics | None = None
         if settings.alarm_emails or settings.alarm_urls:
             told = AlarmTopicArgs(emails=settings.alarm_emails, urls=settings.alarm_urls, tags=args.tags)
-            self._topic = AlarmTopic(f"{settings.site}-storage", told, opts).arn
+            name = f"{settings.site}-storage"
+            self._topics = Topics(
+                failed=AlarmTopic(name, told, opts).arn,
+                late=AlarmTopic(f"{name}-{region}", told, self._there).arn,
+            )
+        self._rules: list[dict[str, Input[str]]] = []
 
-    def declare(self, models: ModelStore, events: EventStore) -> None:
-        """A copy of each bucket that is copied; raw events only where a setting lets them leave."""
+    def declare(self, models: ModelStore, events: EventStore) -> list[dict[str, Input[str]]]:
+        """A copy of each bucket that is copied, as rules; raw events only where a setting lets them leave."""
         site, settings = self._settings.site, self._settings
         replicas: dict[str, Bucket] = {}
         raw = events.raw if settings.raw_events_may_leave else None
@@ -110,6 +115,7 @@ class _Copies:
         self._copy("events", events.store, (DataClass.PSEUDONYMISED_EVENTS,), settings.events_life, replicas)
         if raw:
             self._copy("raw-events", raw, (DataClass.RAW_EVENTS,), settings.raw_events_life, replicas)
+        return self._rules
 
     def _copy(
         self,
@@ -148,8 +154,13 @@ class _Copies:
                 raw_events_may_leave=settings.raw_events_may_leave,
                 role=role,
                 copies=tuple(copies),
-                topic=self._topic,
+                topics=self._topics,
+                there=self._there,
                 tags=self._args.tags,
             ),
             self._opts,
         )
+        self._rules += [
+            {"source": source.name, "destination": copy.bucket.name, "rule": copy.purpose, "region": copy.region}
+            for copy in copies
+        ]

@@ -10,7 +10,7 @@ from stacks.contract import LAYERS, Objectives, SiteEndpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 READERS = ("drills", "signals", "stacks", "release.py", "rehearsal.py", "tandem.py")
-REFERENCE_METHODS = ("text", "filled", "number", "whole", "words")
+REFERENCE_METHODS = ("text", "filled", "number", "whole", "words", "listed")
 """How stacks/references.py reads a recorded output by its name."""
 KEYS = sorted({(cls.__name__, key) for cls in (*LAYERS.values(), SiteEndpoint, Objectives) for key in cls.keys()})  # noqa: SIM118
 

@@ -23,6 +23,7 @@ def needed(**changes: Any) -> tuple[Chart, ...]:
         "cluster_name": "public",
         "region": "eu-central-1",
         "vpc_id": "vpc-1",
+        "lag_configuration": "{}",
     }
     return chart.needed(**{**known, **changes})
 
@@ -31,11 +32,14 @@ def declared(*charts: Chart) -> Graph:
     return run(lambda: Charts("charts", "public", charts) and None)
 
 
-@pytest.mark.parametrize("public", [True, False], ids=["public", "private"])
+@pytest.mark.parametrize(
+    ("public", "watched"), [(True, True), (True, False), (False, False)], ids=["watched", "public", "private"]
+)
 @pytest.mark.parametrize("operator", [True, False], ids=["operator", "plugin"])
-def test_what_a_site_needs_is_what_its_settings_may_name(public: bool, operator: bool) -> None:
-    charts = needed(public=public, gpu_operator=operator)
-    assert tuple(each.name for each in charts) == chart.names(public=public, gpu_operator=operator)
+def test_what_a_site_needs_is_what_its_settings_may_name(public: bool, watched: bool, operator: bool) -> None:
+    charts = needed(public=public, gpu_operator=operator, lag_configuration="{}" if watched else None)
+    known = chart.names(public=public, gpu_operator=operator, copies_watched=watched)
+    assert tuple(each.name for each in charts) == known
     assert ("aws-load-balancer-controller" in {each.name for each in charts}) is public
 
 
@@ -69,6 +73,7 @@ def test_a_namespace_is_made_for_each_with_the_least_it_can_live_with() -> None:
         "keda": "restricted",
         "monitoring": "privileged",
         "gpu-operator": "privileged",
+        "cloudwatch-exporter": "restricted",
     }
     assert graph.without_parent() == set()
 
@@ -78,6 +83,7 @@ def test_what_somebody_else_keeps_is_not_installed_and_a_version_may_be_another(
     assert {each.name: each.version for each in chosen if each.name != "kube-prometheus-stack"} == {
         "gpu-operator": "v25.10.0",
         "aws-load-balancer-controller": "1.16.0",
+        "prometheus-yet-another-cloudwatch-exporter": "0.47.0",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra import gateway, naming, triton
+from infra import gateway, lag_exporter, naming, triton
 from infra.monitoring import Monitoring, MonitoringArgs
 from lab.kubernetes.api.kinds import KINDS
 from tests.infra.recording import Graph, run
@@ -45,6 +45,16 @@ def test_cert_manager_is_asked_only_where_it_keeps_the_certificate() -> None:
     [asked] = graph().one("PodMonitor", "monitoring-certificates")["spec"]["podMetricsEndpoints"]
     assert asked["honorLabels"] is True
     assert set(graph(own_certificate=False).of("PodMonitor")) == {"monitoring-triton"}
+
+
+def test_the_exporter_of_the_copies_lag_is_asked_in_its_own_namespace_and_only_where_there_is_one() -> None:
+    assert set(graph().of("ServiceMonitor")) == {"monitoring-gateway"}
+    asked = graph(copies_watched=True).one("ServiceMonitor", "monitoring-copies")["spec"]
+    assert asked["namespaceSelector"] == {"matchNames": [lag_exporter.NAME]}
+    exporter = lag_exporter.values()
+    assert asked["selector"]["matchLabels"] == {naming.NAME_KEY: exporter["nameOverride"]}
+    [endpoint] = asked["endpoints"]
+    assert endpoint["port"] == exporter["portName"]
 
 
 def test_rules_and_dashboard_are_the_site_s_own() -> None:

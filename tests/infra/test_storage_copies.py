@@ -35,6 +35,11 @@ def declared(**changes: Any) -> Graph:
     return run(lambda: storage.declare(StackName.parse("storage-public.prod"), settings))
 
 
+def rules_of(graph: Graph) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = graph.result["replication_rules"]
+    return found
+
+
 def rules(graph: Graph, what: str = "models") -> dict[str, dict[str, Any]]:
     return {rule["id"]: rule for rule in graph.one("BucketReplicationConfig", f"public-{what}-replication")["rules"]}
 
@@ -164,7 +169,8 @@ def test_a_backup_without_a_lock_is_refused() -> None:
 
 def test_somebody_is_told_of_what_was_not_copied_and_of_what_is_late() -> None:
     assert not declared().of("MetricAlarm")
-    alarms = declared(alarm_emails=("oncall@tandem.example",)).of("MetricAlarm")
+    graph = declared(alarm_emails=("oncall@tandem.example",))
+    alarms = graph.of("MetricAlarm")
     assert set(alarms) == {
         f"public-{what}-{copy}-{state}"
         for what in ("models", "events")
@@ -178,7 +184,40 @@ def test_somebody_is_told_of_what_was_not_copied_and_of_what_is_late() -> None:
         "DestinationBucket": "public-models-backup-1234567",
         "RuleId": "backup",
     }
-    assert (alarms["public-models-backup-late"]["threshold"], failed["treatMissingData"]) == (900, "notBreaching")
+    late = alarms["public-models-backup-late"]
+    assert (late["threshold"], late["dimensions"], failed["treatMissingData"]) == (
+        900,
+        failed["dimensions"],
+        "notBreaching",
+    )
+
+
+def test_each_alarm_stands_where_s3_tells_its_metric_and_reaches_a_topic_there() -> None:
+    graph = declared(alarm_emails=("oncall@tandem.example",), backup_role=ROLE)
+    for what in ("models", "events"):
+        for state, provider, topic in (
+            ("failed", "::aws::", "public-storage"),
+            ("late", "::aws-eu-west-1::", "public-storage-eu-west-1"),
+        ):
+            for copy in ("replica", "backup"):
+                name = f"public-{what}-{copy}-{state}"
+                assert provider in graph.request("MetricAlarm", name).provider, "in the account of the source"
+                assert graph.one("MetricAlarm", name)["alarmActions"] == [f"arn:aws:sns:::{topic}"]
+            assert provider in graph.request("Topic", topic).provider
+
+
+def test_every_rule_is_exported_for_whoever_watches_it() -> None:
+    graph = declared(raw_events_may_leave=True)
+    declared_rules = {
+        (source, rule["destination"]["bucket"].removeprefix("arn:aws:s3:::"), rule["id"], "eu-west-1")
+        for config in graph.of("BucketReplicationConfig").values()
+        for source in [config["bucket"]]
+        for rule in config["rules"]
+    }
+    exported = [tuple(rule[key] for key in ("source", "destination", "rule", "region")) for rule in rules_of(graph)]
+    assert len(exported) == len(declared_rules) == 5
+    assert set(exported) == declared_rules
+    assert rules_of(declared(replication="none", backup="none", second_region="")) == []
 
 
 BUCKET, KEY = "arn:aws:s3:::models", "arn:aws:kms:eu-central-1:111122223333:key/k"

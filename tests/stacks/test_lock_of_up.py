@@ -29,6 +29,7 @@ if stack.startswith("storage"):
     keys = ("site", "region", "endpoint", "model_bucket", "model_key_arn", "signal_bucket", "signal_url")
     for key in (*keys, "credentials_profile"):
         pulumi.export(key, config.get(key) or "")
+    pulumi.export("replication_rules", [])
 else:
     east = Echo("east", region="east")
     slow = config.get_float("slow") or 0

@@ -280,12 +280,47 @@ def test_a_site_gets_the_charts_of_its_kind_that_nobody_else_keeps() -> None:
     common = {"charts-cert-manager", "charts-keda", "charts-kube-prometheus-stack"}
     assert set(program("platform-private.lab").of("Release")) == common
     public = program("platform-public.lab")
-    assert set(public.of("Release")) == {*common, "charts-aws-load-balancer-controller"}
+    exporter = "charts-prometheus-yet-another-cloudwatch-exporter"
+    assert set(public.of("Release")) == {*common, "charts-aws-load-balancer-controller", exporter}
+    unwatched = program("platform-public.lab", copies_watched=False)
+    assert exporter not in unwatched.of("Release")
+    assert unwatched.references() == {"pool-public"}
     values = public.one("Release", "charts-aws-load-balancer-controller")["values"]
     assert values["vpcId"] == exported("pool-public.lab")["vpc_id"]
     graph = program("platform-private.lab", gpu_stack="operator", device_plugin_image="", charts_elsewhere=["keda"])
     assert set(graph.of("Release")) == {*common, "charts-gpu-operator"} - {"charts-keda"}
     assert graph.one("Release", "charts-gpu-operator")["values"]["driver"] == {"enabled": True}
+
+
+def test_the_lag_of_every_rule_is_fetched_by_the_exporter_with_an_identity_and_read_by_prometheus() -> None:
+    release = program("platform-public.lab").one("Release", "charts-prometheus-yet-another-cloudwatch-exporter")
+    asked = [
+        (*(entry["value"] for entry in job["dimensions"]), *job["regions"])
+        for job in json.loads(release["values"]["config"])["static"]
+    ]
+    rules = exported("storage-public.lab")["replication_rules"]
+    assert len(asked) == 4
+    assert sorted(asked) == sorted(
+        tuple(rule[key] for key in ("source", "destination", "rule", "region")) for rule in rules
+    )
+    [whose] = [
+        each
+        for each in program("pool-public.lab").of("PodIdentityAssociation").values()
+        if each["namespace"] == release["namespace"]
+    ]
+    assert whose["serviceAccount"] == release["values"]["serviceAccount"]["name"]
+    monitor = program("serving-public.lab").one("ServiceMonitor", "monitoring-copies")["spec"]
+    assert monitor["namespaceSelector"] == {"matchNames": [release["namespace"]]}
+
+
+@pytest.mark.parametrize("stack", ["pool-public.lab", "platform-public.lab"])
+def test_where_s3_copies_nothing_there_is_no_lag_to_watch(stack: str) -> None:
+    recorded = {StackName.parse(other).qualified: exported(other) for other in below(StackName.parse(stack))}
+    name = StackName.parse("storage-public.lab").qualified
+    recorded[name] = {**recorded[name], "replication_rules": []}
+    with pytest.raises(ValueError, match="copies_watched is true and S3 copies nothing of this site"):
+        program(stack, recorded)
+    program(stack, recorded, copies_watched=False)
 
 
 def test_a_serving_stack_of_the_wrong_kind_names_the_missing_output() -> None:
@@ -307,14 +342,23 @@ def test_pods_of_a_public_site_may_do_what_they_do_and_the_undo_of_a_drill_is_on
     rights = {
         account: json.loads(graph.one("RolePolicy", f"public-{account}")["policy"])["Statement"] for account in accounts
     }
-    assert set(accounts) == {"triton", "gateway", "drill-lease", "aws-load-balancer-controller"}
+    assert set(accounts) == {"triton", "gateway", "drill-lease", "aws-load-balancer-controller", "cloudwatch-exporter"}
+    assert rights.pop("cloudwatch-exporter") == [
+        {
+            "Sid": "Lag",
+            "Effect": "Allow",
+            "Action": ["cloudwatch:GetMetricStatistics"],
+            "Resource": "*",
+            "Condition": {"StringEquals": {"aws:RequestedRegion": ["eu-west-1"]}},
+        }
+    ], "where the copies are, and nothing else"
     assert len(set(accounts.values())) == len(accounts), "each has a role of its own"
     assert exported("platform-public.lab")["lease_account"] in accounts
     stores = exported("storage-public.lab")
     models, marks = (f"arn:aws:s3:::{stores[bucket]}" for bucket in ("model_bucket", "signal_bucket"))
     may = {
         account: {(action, str(each["Resource"])) for each in rights[account] for action in each["Action"]}
-        for account in accounts
+        for account in rights
     }
     writes = {("s3:PutObject", f"{marks}/drain/*"), ("s3:DeleteObject", f"{marks}/drain/*")}
     assert may["drill-lease"] == {*writes, ("s3:GetObject", f"{marks}/drain/*"), ("s3:ListBucket", marks)}
