@@ -27,7 +27,7 @@ STACK = ["--stack", "storage-private.lab"]
 LOOK = """
 import os, sys
 with open("seen", "a") as file:
-    print("pulumi_aws.s3" in sys.modules, file=file)
+    print("pulumi_aws.s3.bucket" in sys.modules, file=file)
 import pulumi
 pulumi.export("pid", os.getpid())
 """
