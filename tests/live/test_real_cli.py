@@ -245,7 +245,8 @@ def is_taken_down(lab: Lab) -> None:
     assert sorted(gone) == sorted(f"{stack}.lab" for stack in CHANGES)
     assert operations(gone) == {"delete", "discard"}, "what is discarded was only read: outputs of other stacks"
     for stack in CHANGES:
-        lab.pulumi("stack", "rm", "--yes", "--stack", f"{stack}.lab")
+        # By itself it would delete the tracked settings of the stack too.
+        lab.pulumi("stack", "rm", "--yes", "--preserve-config", "--stack", f"{stack}.lab")
 
 
 def test_every_stack_comes_up_stays_changes_and_goes(lab: Lab, package: str, tmp_path: Path) -> None:
