@@ -31,15 +31,18 @@ $(INSTALLED): pyproject.toml requirements.lock
 rehearse: $(INSTALLED)
 	$(BIN)/tandem rehearse --data $(DATA)
 
-# Three processes, as most tests wait for something: those of the whole lab, those that start servers of their own, and
-# the rest. What the first two say is shown when all have ended; 5 is pytest's word for "nothing was selected".
+# Four processes, as most tests wait for something: those of the whole lab, drills in a lab of their own, those that start
+# servers, and the rest. What the first three say is shown when all have ended; 5 is pytest's word for "nothing selected".
+DRILLS := tests/live/test_drills.py
 test: $(INSTALLED)
-	@said=$$(mktemp -d); $(BIN)/python -m pytest $(ARGS) tests/live >$$said/lab 2>&1 & lab=$$!; \
+	@said=$$(mktemp -d); $(BIN)/python -m pytest $(ARGS) tests/live --ignore $(DRILLS) >$$said/lab 2>&1 & lab=$$!; \
+	$(BIN)/python -m pytest $(ARGS) $(DRILLS) >$$said/drills 2>&1 & drills=$$!; \
 	$(BIN)/python -m pytest $(ARGS) -m live --ignore tests/live >$$said/servers 2>&1 & servers=$$!; \
-	trap 'kill -INT $$lab $$servers 2>/dev/null; wait $$lab $$servers; rm -r $$said; exit 130' INT TERM; \
+	trap 'kill -INT $$lab $$drills $$servers 2>/dev/null; wait $$lab $$drills $$servers; rm -r $$said; exit 130' INT TERM; \
 	$(BIN)/python -m pytest $(ARGS) -m 'not live' --ignore tests/live; rest=$$?; \
-	wait $$servers; servers=$$?; cat $$said/servers; wait $$lab; lab=$$?; cat $$said/lab; rm -r $$said; \
-	for code in $$rest $$servers $$lab; do case $$code in 0|5) ;; *) exit $$code;; esac; done
+	wait $$servers; servers=$$?; cat $$said/servers; wait $$drills; drills=$$?; cat $$said/drills; \
+	wait $$lab; lab=$$?; cat $$said/lab; rm -r $$said; \
+	for code in $$rest $$servers $$drills $$lab; do case $$code in 0|5) ;; *) exit $$code;; esac; done
 
 test-unit: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not live and not pulumi' $(ARGS)

@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import trials.line
+from lab.topology import Topology
 from trials.up_kill import override
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +22,8 @@ ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks")
 STEP_DEADLINE_SECONDS = 300
 CLOCK_FACTOR = 4
 HOLD_DOWN_SECONDS = 5
+PORT_BESIDE = 7361
+"""Of the providers of a lab beside the one at the default addresses."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,20 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> str:
     return run_tandem(home, "model", "train", *options).stdout
 
 
-@pytest.fixture(scope="session")
-def line(tmp_path_factory: pytest.TempPathFactory, package: str) -> Iterator[Line]:
-    """Health checks are four times faster than declared, and the hold-down is; `make rehearse` has the real clock."""
-    home = tmp_path_factory.mktemp("line") / "home"
+@contextmanager
+def whole_line(home: Path, package: str, blocks: Mapping[str, str] | None = None) -> Iterator[Line]:
+    """A line that is up; with `blocks` at addresses of its own, by settings and the lab's description.
+
+    Health checks are four times faster than declared, and the hold-down is; `make rehearse` has the real clock.
+    """
     trained = json.loads(package)
+    options = ["--clock-factor", str(CLOCK_FACTOR)]
+    if blocks:
+        options += ["--topology", str(moved(home, blocks))]
     for site in ("private", "public"):
         override(trials.line.Line(home, print), f"serving-{site}", {"hold_down_seconds": HOLD_DOWN_SECONDS})
     try:
-        run_tandem(home, "lab", "up", "--clock-factor", str(CLOCK_FACTOR))
+        run_tandem(home, "lab", "up", *options)
         run_tandem(home, "up", "--env", "lab", "--layer", "storage")
         run_tandem(home, "model", "publish", trained["package"], "--env", "lab")
         run_tandem(home, "model", "promote", trained["digest"], "--env", "lab", "--all-sites")
@@ -94,6 +104,29 @@ def line(tmp_path_factory: pytest.TempPathFactory, package: str) -> Iterator[Lin
         yield Line(home, trained["digest"])
     finally:
         run_tandem(home, "lab", "down")
+
+
+def moved(home: Path, blocks: Mapping[str, str]) -> Path:
+    """Settings over the tracked ones that have their addresses in these blocks; the description of such a lab."""
+    folder = home / "lab" / "config"
+    folder.mkdir(parents=True, exist_ok=True)
+    for tracked in (ROOT / "stacks" / "config").glob("*.lab.yaml"):
+        (folder / tracked.name).write_text(at(blocks, tracked.read_text(encoding="utf-8")), encoding="utf-8")
+    described = home / "topology.json"
+    default = {**Topology.default().to_json(), "provider_port": PORT_BESIDE}
+    described.write_text(at(blocks, json.dumps(default)), encoding="utf-8")
+    return described
+
+
+def at(blocks: Mapping[str, str], text: str) -> str:
+    """The text with each block's addresses in another one."""
+    return re.sub(r"\b127\.\d+\b", lambda found: blocks.get(found[0], found[0]), text)
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory, package: str) -> Iterator[Line]:
+    with whole_line(tmp_path_factory.mktemp("line") / "home", package) as line:
+        yield line
 
 
 @pytest.fixture

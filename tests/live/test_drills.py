@@ -1,4 +1,7 @@
-"""Drills tried on themselves, with faster health checks: they hold, deviate and refuse when they should."""
+"""Drills tried on themselves, with faster health checks: they hold, deviate and refuse when they should.
+
+They have a lab of their own at other addresses: it may stand beside the one of the other live tests.
+"""
 
 import random
 from collections.abc import Iterator
@@ -6,20 +9,22 @@ from collections.abc import Iterator
 import pytest
 
 from drills.drill import Verdict
-from tests.live.conftest import Line as Whole
+from tests.live.conftest import whole_line
 from trials import kill, table
 from trials.line import Line
 from trials.table import Row
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
+BLOCKS = {"127.10": "127.60", "127.20": "127.61", "127.30": "127.62"}
 ROWS = {row.name: row for row in table.ROWS}
 
 
 @pytest.fixture(scope="module")
-def quick(line: Whole) -> Iterator[Line]:
-    """The line of all live tests, as trials drive it."""
-    with pytest.MonkeyPatch.context() as patch:
+def quick(tmp_path_factory: pytest.TempPathFactory, package: str) -> Iterator[Line]:
+    """A line as trials drive it."""
+    home = tmp_path_factory.mktemp("drills") / "home"
+    with whole_line(home, package, BLOCKS) as line, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TANDEM_HOME", str(line.home))
         yield Line(line.home, print)
 
