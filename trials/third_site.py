@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -39,6 +39,8 @@ TOPOLOGY: Final = ROOT / "docs" / "third-site" / "topology.json"
 SITE: Final = "edge"
 SITES: Final = frozenset({"private", "public"})
 """Those that are there before and afterwards."""
+ADDRESSES: Final = {"private": "127.10", "public": "127.20"}
+"""Where the tracked settings of each kind of site have theirs."""
 CLOCK_FACTOR: Final = 4.0
 RATE: Final = 20.0
 """Requests per second of a drill's users."""
@@ -177,10 +179,22 @@ def marked(deployment: Deployment) -> list[str]:
         return []  # nobody declared it, and nobody marked it
 
 
-def variables(line: Line) -> dict[str, str]:
+def topology(home: Path, kind: str) -> Path:
+    """The lab's description with a third site of this kind."""
+    described: dict[str, Any] = json.loads(TOPOLOGY.read_text(encoding="utf-8"))
+    described["sites"][SITE]["kind"] = kind
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / TOPOLOGY.name
+    path.write_text(json.dumps(described), encoding="utf-8")
+    return path
+
+
+def variables(line: Line, kind: str) -> dict[str, str]:
     """What the guide's commands go by besides `TANDEM_HOME`."""
     package = line.package()
     return {
+        "kind": kind,
+        "from": ADDRESSES[kind],
         "config": str(line.home / ENV / "config"),
         "package": str(package["package"]),
         "digest": str(package["digest"]),
@@ -192,14 +206,14 @@ def deployed(line: Line) -> Deployment:
     return Deployment.read(ENV, json.loads(line.tandem("outputs", "--env", ENV, "--json")))
 
 
-def carry_out(line: Line, walk: Walk, chosen: Sequence[str], clock_factor: float) -> None:
+def carry_out(line: Line, walk: Walk, chosen: Sequence[str], clock_factor: float, kind: str) -> None:
     """All steps. Raises TrialError for the first that is not as promised."""
     for pattern in (f"Pulumi.*-{SITE}.{ENV}.yaml", f"Pulumi.traffic.{ENV}.yaml"):
         for leftover in (line.home / ENV / "config").glob(pattern):
             leftover.unlink()
     with walk.step("a lab with room for three sites; two come up"):
-        line.up(clock_factor=clock_factor, lab_options=("--topology", str(TOPOLOGY)))
-    shell = Shell(line, GUIDE.read_text(encoding="utf-8"), variables(line))
+        line.up(clock_factor=clock_factor, lab_options=("--topology", str(topology(line.home, kind))))
+    shell = Shell(line, GUIDE.read_text(encoding="utf-8"), variables(line, kind))
     before = held(line.home)
     deployment = deployed(line)
     expectation = asyncio.run(gather(deployment)).accepting(SITE, shell.variables["digest"])
@@ -231,6 +245,7 @@ def summary(users: Users, budget_ms: float) -> str:
 
 
 def main(
+    kind: Annotated[Literal["private", "public"], typer.Option(help="Of the third site.")] = "private",
     clock_factor: Annotated[float, typer.Option(help="Divides the health checks' intervals.")] = CLOCK_FACTOR,
     drill: Annotated[list[str] | None, typer.Option(help="Only drills with this in their command; repeatable.")] = None,
     home: Annotated[Path, typer.Option(help="Where the lab of the trials lives.")] = Path(".tandem/trials"),
@@ -246,7 +261,7 @@ def main(
     try:
         known = drills(GUIDE.read_text(encoding="utf-8"))
         chosen = [each for each in known if drill is None or any(words in each for words in drill)]
-        carry_out(line, walk, chosen, clock_factor)
+        carry_out(line, walk, chosen, clock_factor, kind)
     except (TrialError, DrillError) as error:
         console.print(f"[bold red]not as promised[/bold red]: {error}")
         code = 1
