@@ -36,6 +36,15 @@ def public_pool(**changes: Any) -> Graph:
     return run(declare)
 
 
+def edge(subnets: int, **changes: Any) -> Graph:
+    def declare() -> pulumi.Output[str]:
+        ids = [pulumi.Output.from_input(f"subnet-{number}") for number in range(1, subnets + 1)]
+        args = EdgeArgs(vpc_id="vpc", subnet_ids=ids, port=443, target_port=8080, health_path="/healthz")
+        return Edge("edge", replace(args, **changes)).address
+
+    return run(declare)
+
+
 @pytest.mark.parametrize("name", ["public-gpu", "public-system"])
 def test_two_node_groups_of_one_role_can_stand_side_by_side(name: str) -> None:
     graph = public_pool()
@@ -267,16 +276,8 @@ def test_no_private_subnet_is_routed_from_the_internet() -> None:
 
 @pytest.mark.parametrize("bucket", ["", "tandem-audit"])
 def test_who_connects_is_logged_where_a_bucket_takes_it(bucket: str) -> None:
-    args = EdgeArgs(
-        vpc_id="vpc",
-        subnet_ids=[pulumi.Output.from_input("subnet-1")],
-        port=443,
-        target_port=8080,
-        health_path="/healthz",
-        certificate_arn="arn:aws:acm:::certificate",
-        log_bucket=bucket,
-    )
-    logs = run(lambda: Edge("edge", args).address).one("LoadBalancer").get("accessLogs")
+    graph = edge(1, certificate_arn="arn:aws:acm:::certificate", log_bucket=bucket)
+    logs = graph.one("LoadBalancer").get("accessLogs")
     assert logs == ({"bucket": "tandem-audit", "prefix": "edge", "enabled": True} if bucket else None)
 
 
@@ -289,9 +290,7 @@ def test_who_binds_gateways_may_open_the_clusters_own_security_group_for_them_an
 
 
 def test_the_edge_keeps_its_addresses_and_opens_one_port() -> None:
-    subnets = [pulumi.Output.from_input(f"subnet-{number}") for number in (1, 2)]
-    args = EdgeArgs(vpc_id="vpc", subnet_ids=subnets, port=443, target_port=8080, health_path="/healthz")
-    graph = run(lambda: Edge("edge", args).address)
+    graph = edge(2)
     assert [entry["allocationId"] for entry in graph.one("LoadBalancer")["subnetMappings"]] == [
         "edge-1-id",
         "edge-2-id",
