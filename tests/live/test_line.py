@@ -179,7 +179,7 @@ def test_a_manifest_broken_on_purpose_fails_the_up_and_names_the_resource(line: 
         with broken_file(settings, r"(tritonserver@sha256:)[0-9a-f]{64}", rf"\g<1>{'0' * 64}"):
             said = failed_up(10)
         assert re.search(r"triton.*nvcr\.io/nvidia/tritonserver@sha256:000", said, re.DOTALL), said
-        said = failed_up(12, digest=f"sha256:{'1' * 64}")
+        said = failed_up(30, digest=f"sha256:{'1' * 64}")
         assert re.search(r"container fetch.*manifest\.json", said, re.DOTALL), said
     finally:
         override.write_text(kept)
