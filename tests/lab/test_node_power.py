@@ -135,7 +135,7 @@ async def test_a_machine_that_boots_starts_its_pods_from_their_beginning(bench: 
     init = container("init", "sh", "-c", script, "init", env=env, volumeMounts=MOUNTS)
     main = container("main", "sh", "-c", script + "exec sleep 1000", "main", env=env, volumeMounts=MOUNTS)
     bench.store.create(POD, pod("p", main, initContainers=[init], volumes=[DISK, MEMORY]))
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     volumes = bench.folder("p") / "volumes"
     await until(lambda: (volumes / "memory" / "main").exists())
     leave_segment("p-region")
@@ -146,7 +146,7 @@ async def test_a_machine_that_boots_starts_its_pods_from_their_beginning(bench: 
     assert segments("p-region")
     await on(bench, node)
     await back(bench, node)
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     await until(lambda: (volumes / "disk" / "main").read_text() == "x\nx\n")
     assert (volumes / "disk" / "init").read_text() == "x\nx\n", "the init container ran again; its disk is as it was"
     assert (volumes / "memory" / "main").read_text() == "x\n", "what was in memory is not there any more"
@@ -167,7 +167,7 @@ async def test_a_machine_that_boots_starts_its_pods_from_their_beginning(bench: 
 async def test_a_machine_that_is_back_before_it_is_missed_has_booted_all_the_same(bench: Bench) -> None:
     node = nodes_of(bench)[0]
     bench.store.create(POD, pod("p"))
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     await off(bench, node)
     await on(bench, node)
     await until(lambda: bench.status("p")["restartCount"] == 1 and bench.ready("p"))
@@ -177,7 +177,7 @@ async def test_a_machine_that_is_back_before_it_is_missed_has_booted_all_the_sam
 async def test_a_switch_that_is_thrown_again_and_again_ends_where_it_was_left(bench: Bench) -> None:
     node = nodes_of(bench)[0]
     bench.store.create(POD, pod("p"))
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     for _ in range(3):
         switch(bench, node, on=False)
         await asyncio.sleep(0)
@@ -248,7 +248,7 @@ async def test_a_command_that_runs_beside_a_container_stands_still_too(bench: Be
 async def test_a_pod_deleted_by_force_goes_on_standing_still_until_its_machine_boots(bench: Bench) -> None:
     node = nodes_of(bench)[0]
     bench.store.create(POD, pod("p"))
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     folder, old = bench.folder("p"), processes(bench, "p")
     await off(bench, node)
     bench.store.delete(POD, "default", "p", grace_period_seconds=0)
@@ -261,7 +261,7 @@ async def test_a_pod_deleted_by_force_goes_on_standing_still_until_its_machine_b
 async def test_a_machine_that_is_given_up_in_the_dark_leaves_nothing(bench: Bench) -> None:
     node = nodes_of(bench)[0]
     bench.store.create(POD, pod("p"))
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     folder, old = bench.folder("p"), processes(bench, "p")
     await off(bench, node)
     await missed(bench, node)
@@ -291,7 +291,7 @@ async def test_only_the_machine_that_is_switched_off_stands_still(tmp_path: Path
         one, two = nodes_of(bench)
         for name, node in (("a", one), ("b", two)):
             bench.store.create(POD, pod(name, nodeName=node))
-        await until(lambda: bench.ready("a") and bench.ready("b"))
+        await until(lambda: all(bench.ready(name) and processes(bench, name) for name in "ab"))
         await off(bench, one)
         await missed(bench, one)
         assert states(processes(bench, "a")) == {psutil.STATUS_STOPPED}
@@ -302,7 +302,7 @@ async def test_only_the_machine_that_is_switched_off_stands_still(tmp_path: Path
 
 async def test_a_process_that_keeps_starting_others_is_frozen_with_all_of_them(bench: Bench) -> None:
     bench.store.create(POD, pod("p", container("main", "sh", "-c", "while :; do sleep 0.01 & sleep 0.001; done")))
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     await asyncio.sleep(0.2)
     await off(bench, nodes_of(bench)[0])
     frozen = processes(bench, "p")
@@ -332,7 +332,7 @@ def test_processes_are_looked_for_until_none_is_new(monkeypatch: pytest.MonkeyPa
 async def test_a_node_that_was_deleted_in_the_dark_is_registered_again(bench: Bench) -> None:
     node = nodes_of(bench)[0]
     bench.store.create(POD, pod("p"))
-    await until(lambda: bench.ready("p"))
+    await until(lambda: bench.ready("p") and processes(bench, "p"))
     old = processes(bench, "p")
     await off(bench, node)
     bench.store.delete(NODE, None, node)

@@ -337,7 +337,7 @@ def test_violations_however_many_leave_room_in_a_comment_for_what_changes() -> N
 
 
 def test_a_comment_about_more_stacks_than_it_can_name_is_still_one() -> None:
-    some = declared(*(resource(f"record-{number}") for number in range(300)))
+    some = declared(resource("record"))
     stacks = tuple(difference(f"serving-site-{number}.prod", declared(), some) for number in range(2_000))
     assert len(comment.markdown(Report("prod", "HEAD~1", stacks, (), 0, Mask([])))) < 65_536
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ EVERY = [cls for group in LAYERS.values() for cls in group]
 TYPES = {"str": "string", "int": "integer", "bool": "boolean", "float": "string", "tuple[str, ...]": "array"}
 
 
+@cache
 def declared_keys() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     return loaded
