@@ -34,7 +34,7 @@ class Plans:
         """Where the CLI is to save one. What an earlier preview left there is gone."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(stack, first=first)
-        for each in (path, path.with_suffix(".encryption")):
+        for each in _files(path):
             each.unlink(missing_ok=True)
         return path
 
@@ -58,13 +58,18 @@ class Plans:
         return path
 
     def check(self, stacks: Iterable[StackName]) -> None:
-        """Raise EngineError before anything begins when a stack has no plan."""
-        missing = [str(stack) for stack in stacks if not self.path(stack).exists()]
+        """Raise EngineError before anything begins when a stack has no plan, or half of one."""
+        missing = [str(stack) for stack in stacks if not all(each.exists() for each in _files(self.path(stack)))]
         if missing:
             raise EngineError(
                 f"{self.folder} holds no plan of {', '.join(missing)}; {again(missing[0].rpartition('.')[2])},"
                 " or bring up what is planned only: --stack, --layer"
             )
+
+
+def _files(plan: Path) -> tuple[Path, Path]:
+    """What the CLI saved, and how the secrets in it are encrypted."""
+    return plan, plan.with_suffix(".encryption")
 
 
 def again(env: str) -> str:

@@ -144,6 +144,9 @@ def test_both_steps_of_a_new_version_are_planned_and_held_to(cli: Cli, tmp_path:
 def test_a_stack_without_a_plan_keeps_all_from_beginning(tmp_path: Path) -> None:
     plans = Plans(tmp_path)
     plans.path(STORAGE).write_text("{}")
+    with pytest.raises(EngineError, match=r"holds no plan of storage-.*\.prod; "):
+        plans.check([STORAGE])  # nobody could read the secrets in it
+    plans.keep(plans.path(STORAGE), {})
     plans.check([STORAGE])
     with pytest.raises(EngineError, match=r"holds no plan of serving-private\.prod; .*--env prod --engine cli --plans"):
         plans.check([STORAGE, SERVING])
