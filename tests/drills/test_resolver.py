@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 from dnslib import DNSRecord
 
-from drills.resolver import ResolutionError, Resolver
-from tests.drills.answering import FIRST, NAME, NAME_SERVER, Zone
+from drills.resolver import CachedName, ResolutionError, Resolver
+from tests.drills.answering import FIRST, NAME, NAME_SERVER, SECOND, Zone
 
 pytestmark = pytest.mark.live
 
@@ -55,6 +56,20 @@ async def test_a_lost_question_is_asked_once_more(zone: Zone) -> None:
     found = await Resolver(f"{NAME_SERVER}:{port}", timeout_seconds=0.2).resolve(NAME)
     assert (found.addresses, lossy.seen) == ((FIRST,), 2)
     transport.close()
+
+
+async def test_an_answer_is_used_until_its_time_to_live_ends_and_then_asked_for_once(resolver: str, zone: Zone) -> None:
+    name = CachedName(Resolver(resolver, timeout_seconds=20), NAME)
+    begun = time.monotonic()
+    assert await name.address() == FIRST
+    zone.addresses, zone.ttl = [SECOND], 60
+    while await name.address() == FIRST:
+        assert zone.questions == 1
+        assert time.monotonic() - begun < 20, "an answer that never expires"
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - begun >= 1.0
+    assert [await name.address() for _ in range(5)] == [SECOND] * 5
+    assert zone.questions == 2
 
 
 def test_a_resolver_without_address_or_port_is_refused() -> None:
