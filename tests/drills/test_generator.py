@@ -27,7 +27,7 @@ async def test_users_take_turns_on_a_fixed_schedule_and_answers_are_judged_right
     assert outcomes(result) == {"ok": 50}
     assert site.connections == 50, "every request opens its own connection"
     by_intent = sorted(result.samples, key=lambda sample: sample.intended)
-    assert [sample.user for sample in by_intent] == [turn % 5 for turn in range(50)]
+    assert [sample.user for sample in by_intent] == [turn % 25 for turn in range(50)]
     gaps = [later.intended - sooner.intended for sooner, later in itertools.pairwise(by_intent)]
     assert all(abs(gap - 0.02) < 1e-6 for gap in gaps)
     assert {(s.site, s.digest, s.status, s.address, s.client_class) for s in by_intent} == {
@@ -40,15 +40,14 @@ async def test_users_keep_an_answer_for_its_time_to_live(resolver: str, port: in
     zone.ttl = 60
     result = await generate(settings(resolver, port), 1.9)
     assert outcomes(result) == {"ok": 95}
-    # On a busy machine all of a user's requests within one request timeout, 5, may ask before the first is answered.
-    assert 5 <= zone.questions <= 25
+    assert zone.questions == 25, "once for each user"
 
 
 async def test_users_follow_a_changed_record_only_when_their_own_answer_expires(
     resolver: str, port: int, zone: Zone
 ) -> None:
     async with serving(Site("public"), SECOND, port):
-        load = asyncio.create_task(generate(settings(resolver, port, users=10), 2.5))
+        load = asyncio.create_task(generate(settings(resolver, port), 2.5))
         await asyncio.sleep(0.6)
         zone.addresses, changed = [SECOND], time.monotonic()
         result = await load
@@ -62,12 +61,9 @@ async def test_users_follow_a_changed_record_only_when_their_own_answer_expires(
 async def test_two_records_share_the_users(resolver: str, port: int, zone: Zone) -> None:
     zone.addresses, zone.ttl = [FIRST, SECOND], 60
     async with serving(Site("public"), SECOND, port):
-        result = await generate(settings(resolver, port, users=20, rate_per_second=200.0), 1.0)
+        result = await generate(settings(resolver, port, users=21, rate_per_second=42.0), 1.5)
     by_user = {sample.user: sample.address for sample in result.samples}
-    shares = Counter(by_user.values())
-    # Answers come in turn; a question that is asked again, on a busy machine, is a turn as well.
-    assert (len(by_user), set(shares)) == (20, {FIRST, SECOND})
-    assert min(shares.values()) >= 7
+    assert Counter(by_user.values()) == {FIRST: 11, SECOND: 10}
     assert all(sample.address == by_user[sample.user] for sample in result.samples)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from lab.process import parent_binding_command
 from serving.gateway_settings import Settings
 from serving.inference import Answer, Encode, InferenceError, Lane
 from serving.manifest import FileEntry, Manifest, version_number
@@ -251,6 +252,7 @@ def triton(repository: Path, address: str, folder: Path, *more: str) -> Iterator
     packages = Path(site.getsitepackages()[0])
     prefix = f"h8-{os.getpid()}-{address.replace('.', '-')}-{time.monotonic_ns()}"
     command = [
+        *parent_binding_command(),
         str(packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         "--model-config-name=cpu",
@@ -296,7 +298,7 @@ def gateway(variables: dict[str, str], folder: Path) -> Iterator[subprocess.Pope
     """A gateway process; its log is `gateway.log`."""
     with (folder / "gateway.log").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error::RuntimeWarning", "-m", "serving.gateway"],
+            [*parent_binding_command(), sys.executable, "-W", "error::RuntimeWarning", "-m", "serving.gateway"],
             env=variables,
             stdout=output,
             stderr=output,
