@@ -157,6 +157,8 @@ def test_a_question_given_up_before_its_turn_is_not_computed(
         stub.suspend()
     try:
         asyncio.run(give_up())
+        # What Triton has been told is not to be seen until a batch ends: all of it, when it has nothing left to do.
+        stage.until(lambda: psutil.Process(server.pid).cpu_percent(0.3) < 5, 10)
     finally:
         for stub in stubs:
             stub.resume()
