@@ -161,12 +161,21 @@ def session(port: int, api: tuple[Api, str]) -> Iterator[Session]:
 @pytest.fixture(scope="module")
 def program(session: Session, api: tuple[Api, str]) -> Iterator[Program]:
     """All of it, and in the end none of it: what was declared can be taken down again."""
+    before = held(api[1])
     declared = Program(session)
+    assert held(api[1]) != before
     yield declared
     for name in reversed(NAMES):
         session.delete(declared.made[name])
-    left = [
-        ask(api[1], service, call)[found]
+    assert held(api[1]) == before
+    certificates = ask(api[1], "acm", "list_certificates")["CertificateSummaryList"]
+    assert declared.made["certificate"].identity not in {entry["CertificateArn"] for entry in certificates}
+
+
+def held(url: str) -> list[Any]:
+    """What the API lists; other modules of this process may have made things in the same account."""
+    return [
+        ask(url, service, call)[found]
         for service, call, found in (
             ("cloudwatch", "describe_alarms", "MetricAlarms"),
             ("sns", "list_topics", "Topics"),
@@ -177,9 +186,6 @@ def program(session: Session, api: tuple[Api, str]) -> Iterator[Program]:
             ("route53", "list_query_logging_configs", "QueryLoggingConfigs"),
         )
     ]
-    assert not any(left), left
-    certificates = ask(api[1], "acm", "list_certificates")["CertificateSummaryList"]
-    assert declared.made["certificate"].identity not in {entry["CertificateArn"] for entry in certificates}
 
 
 def ask(url: str, service: Any, call: str) -> Any:

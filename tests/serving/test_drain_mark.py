@@ -104,11 +104,11 @@ async def test_only_a_200_whose_body_has_the_token_is_a_mark(
     assert store.heard[0].startswith(b"GET /signals/drain/private HTTP/1.1\r\nHost: 127.83.6.20:")
 
 
-@pytest.mark.parametrize("store", [Store(answer(), 3.0), Store(answer(), stays_open=True)], ids=["slow", "open"])
+@pytest.mark.parametrize("store", [Store(answer(), 10.0), Store(answer(), stays_open=True)], ids=["slow", "open"])
 async def test_a_store_that_takes_too_long_says_nothing(url: str, store: Store) -> None:
     start = time.monotonic()
     assert not await DrainMark(url, TOKEN, deadline_seconds=0.2).look()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("away", ["http://127.83.6.21:1/x", "https://127.83.6.21:1/x", "http://nobody.invalid/x"])

@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
+from gateway_stage import until_async
 from tritonclient.grpc import service_pb2, service_pb2_grpc  # type: ignore[import-untyped]  # ships no types
 
 from serving.inference import (
@@ -153,7 +154,7 @@ async def test_a_server_that_stays_away_is_given_up_soon(inference: TritonInfere
     start = time.monotonic()
     with pytest.raises(UnreachableError, match="Socket closed"):
         await ask(inference, 5.0)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3, "of the 5 s it had"
     assert 2 <= len(triton.requests) <= 6
 
 
@@ -171,8 +172,7 @@ async def test_a_server_that_comes_within_half_a_second_is_waited_for(
 ) -> None:
     triton.failure = said
     question = asyncio.create_task(ask(inference, 5.0))
-    await asyncio.sleep(0.3)  # a server's absence
-    assert len(triton.requests) >= 2
+    await until_async(lambda: len(triton.requests) >= 2)  # a server's absence
     triton.failure = None
     assert await question == OLD
 
@@ -184,11 +184,11 @@ async def test_a_model_that_fails_is_told_apart(inference: TritonInference, trit
 
 
 async def test_no_question_outlives_its_deadline(inference: TritonInference, triton: Triton) -> None:
-    triton.delay_seconds = 3
+    triton.delay_seconds = 10
     start = time.monotonic()
     with pytest.raises(InferenceTimeoutError):
         await ask(inference, 0.3)
-    assert time.monotonic() - start < 0.6
+    assert time.monotonic() - start < 3
 
 
 async def test_a_server_that_lost_its_power_is_left_after_one_timeout(triton: Triton, url: str) -> None:
