@@ -9,16 +9,20 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lab.engine.errors import EngineError
 from lab.engine.folder import StateFolder
 from lab.engine.project import load_project, load_settings
 from lab.engine.report import Events, Lines, Reporter
 
+POLITENESS: Final = 10
+"""Added to the nice value: one machine has both clouds and the engines, and users must not feel an update."""
+
 
 def main(arguments: list[str] | None = None, *, fork: bool = False) -> int:
-    """Parse, run, and say what went wrong in one message; `fork` as of Runner."""
+    """Parse, run, and say what went wrong in one message; `fork` as of Runner. Lowers this process's priority."""
+    os.nice(POLITENESS)
     options = _parser().parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
