@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
-from moto.moto_server.werkzeug_app import MotoRequestHandler
+from aws_stage import served_api
 from pulumi.runtime.proto import provider_pb2
 from test_providers_protocol import Session, aws_settings, port
-from werkzeug.serving import make_server
 
-from lab.aws.api import Api
-from lab.aws.server import moto_application
 from lab.providers.aws.schema import schema_of
 
 pytestmark = pytest.mark.live
@@ -65,15 +61,8 @@ NAMES = [name for name, _, _ in DECLARED]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = make_server(
-        ADDRESS, 0, Api(moto_application(), "http://127.82.0.101:1"), threaded=True, request_handler=MotoRequestHandler
-    )
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
-    serving.start()
-    yield f"http://{ADDRESS}:{server.port}"
-    server.shutdown()
-    server.server_close()
-    serving.join(5)
+    with served_api(ADDRESS) as (_, url):
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import httpx
 import pytest
-from moto.moto_server.werkzeug_app import MotoRequestHandler
+from aws_stage import served_api
 from pulumi.runtime.proto import provider_pb2
 from test_providers_copies import KINDS as COPYING
 from test_providers_protocol import Made, Session, aws, aws_settings, aws_url, port, refusal
 from test_providers_watching import KINDS as WATCHING
-from werkzeug.serving import make_server
 
-from lab.aws.api import Api
-from lab.aws.server import moto_application
 from lab.providers.aws import schema_source
 from lab.providers.aws.provider import TYPES
 from lab.providers.aws.schema import load, schema_of
@@ -373,14 +369,8 @@ def session(port: int, aws_url: str) -> Iterator[Session]:
 @pytest.fixture(scope="module")
 def labs_aws_url() -> Iterator[str]:
     """The lab's own API, where it differs from moto."""
-    api = Api(moto_application(), "http://127.82.0.3:1")
-    server = make_server("127.82.0.3", 0, api, threaded=True, request_handler=MotoRequestHandler)
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
-    serving.start()
-    yield f"http://127.82.0.3:{server.port}"
-    server.shutdown()
-    server.server_close()
-    serving.join(5)
+    with served_api("127.82.0.3") as (_, url):
+        yield url
 
 
 @pytest.fixture(scope="module")

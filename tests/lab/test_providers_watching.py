@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import grpc
 import pytest
-from moto.moto_server.werkzeug_app import MotoRequestHandler
+from aws_stage import served_api
 from pulumi.runtime.proto import provider_pb2
 from test_providers_protocol import Made, Session, port, refusal
-from werkzeug.serving import make_server
 
 from lab.aws.api import Api
-from lab.aws.server import moto_application
 from lab.providers.aws import acm as acm_types
 from lab.providers.aws.schema import schema_of
 
@@ -136,14 +133,8 @@ class Program:
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[tuple[Api, str]]:
-    served = Api(moto_application(), f"http://{ADDRESS}:1")
-    server = make_server(ADDRESS, 0, served, threaded=True, request_handler=MotoRequestHandler)
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
-    serving.start()
-    yield served, f"http://{ADDRESS}:{server.port}"
-    server.shutdown()
-    server.server_close()
-    serving.join(5)
+    with served_api(ADDRESS) as served:
+        yield served
 
 
 def settings(url: str, region: str = "us-east-1") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from aws_stage import served
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.moto_server.werkzeug_app import MotoRequestHandler
 from moto.s3.models import s3_backends
-from werkzeug.serving import make_server
 
 from lab.aws.bucket_policy import Facts, decide
 from lab.aws.replication import DELAY_SECONDS
@@ -31,14 +29,9 @@ AWAY = "http://127.77.0.132:9"
 class Stage:
     """A store that replicates into itself, as one in another process would be reached: by its URL."""
 
-    def __init__(self, moto: Any) -> None:
-        self.store = Store(moto)
-        server = make_server(HOST, 0, self.store, threaded=True, request_handler=MotoRequestHandler)
-        self.url = f"http://{HOST}:{server.port}"
-        self.store.replicator._places = (self.url,)
-        self._server = server
-        self._serving = threading.Thread(target=server.serve_forever, daemon=True)
-        self._serving.start()
+    def __init__(self, store: Store, url: str) -> None:
+        self.store, self.url = store, url
+        self.store.replicator._places = (url,)
         self.s3 = boto3.client(
             "s3",
             endpoint_url=self.url,
@@ -50,9 +43,6 @@ class Stage:
 
     def close(self) -> None:
         self.s3.close()
-        self._server.shutdown()
-        self._server.server_close()
-        self._serving.join(5)
 
     def bucket(self, name: str, *, versioned: bool = True) -> str:
         self.s3.create_bucket(Bucket=name)
@@ -103,9 +93,11 @@ def moto() -> Any:
 @pytest.fixture
 def stage(moto: Any) -> Iterator[Stage]:
     s3_backends.reset()
-    staged = Stage(moto)
-    yield staged
-    staged.close()
+    store = Store(moto)
+    with served(HOST, store) as url:
+        staged = Stage(store, url)
+        yield staged
+        staged.close()
 
 
 @pytest.fixture

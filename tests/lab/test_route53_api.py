@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 
 import boto3
 import pytest
+from aws_stage import served_api
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.moto_server.werkzeug_app import MotoRequestHandler
-from werkzeug.serving import make_server
 
 from lab.aws import observations
-from lab.aws.api import Api
 from lab.aws.inventory import Inventory
-from lab.aws.server import moto_application
 from lab.process import wait_until
 
 pytestmark = pytest.mark.live
@@ -28,14 +24,8 @@ REFUSE = "/tandem/refuse-writes"
 
 @pytest.fixture(scope="module")
 def url():
-    api = Api(moto_application(), f"http://{ADDRESS}:1")
-    server = make_server(ADDRESS, 0, api, threaded=True, request_handler=MotoRequestHandler)
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
-    serving.start()
-    yield f"http://{ADDRESS}:{server.port}"
-    server.shutdown()
-    server.server_close()
-    serving.join(5)
+    with served_api(ADDRESS) as (_, url):
+        yield url
 
 
 @pytest.fixture

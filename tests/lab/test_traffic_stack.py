@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,9 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from moto.moto_server.werkzeug_app import MotoRequestHandler
+from aws_stage import served_api
 from test_providers_protocol import port
-from werkzeug.serving import make_server
 
-from lab.aws.api import Api
-from lab.aws.server import moto_application
 from lab.engine.state import STACK_TYPE, Resource, State
 from stacks.contract import StackName
 from tests.stacks.test_programs import ROOT, below, exported
@@ -42,15 +38,8 @@ HEARD = {
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = make_server(
-        ADDRESS, 0, Api(moto_application(), f"http://{ADDRESS}:1"), threaded=True, request_handler=MotoRequestHandler
-    )
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
-    serving.start()
-    yield f"http://{ADDRESS}:{server.port}"
-    server.shutdown()
-    server.server_close()
-    serving.join(5)
+    with served_api(ADDRESS) as (_, url):
+        yield url
 
 
 class Line:
