@@ -37,13 +37,13 @@ async def rolled(bench: Bench, value: str) -> None:
 
 async def test_a_rolling_update_answers_all_through(bench: Bench) -> None:
     rule = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-    slow_end = {"preStop": {"sleep": {"seconds": 1}}}
+    slow_end = {"preStop": {"sleep": {"seconds": 3}}}  # longer than a busy machine takes to send nobody there
     bench.store.create(SERVICE, service("d"))
     bench.store.create(DEPLOYMENT, deployment("d", 2, web(lifecycle=slow_end), strategy=rule))
     await until(lambda: bench.settled("d"), 30)
     address = bench.store.get(SERVICE, "default", "d")["spec"]["clusterIP"]
     rolling_update, answers, fewest = asyncio.create_task(rolled(bench, "2")), set(), 2
-    async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         while not rolling_update.done():
             answer = await client.get(f"http://{address}/", headers={"Connection": "close"})
             answers.add(answer.text)

@@ -295,8 +295,9 @@ def stop_group(process: subprocess.Popen[bytes], grace_seconds: float = 8.0) -> 
 
 @contextlib.contextmanager
 def gateway(variables: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A gateway process; its log is `gateway.log`."""
-    with (folder / "gateway.log").open("wb") as output:
+    """A gateway process; its log is `gateway.log`, and the end of that is told with whatever fails meanwhile."""
+    log = folder / "gateway.log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [*parent_binding_command(), sys.executable, "-W", "error::RuntimeWarning", "-m", "serving.gateway"],
             env=variables,
@@ -306,6 +307,10 @@ def gateway(variables: dict[str, str], folder: Path) -> Iterator[subprocess.Pope
         )
     try:
         yield process
+    except BaseException as error:
+        said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        error.add_note(f"the gateway, exit code {process.poll()}, said at last:\n{said}")
+        raise
     finally:
         stop_process(process)
 

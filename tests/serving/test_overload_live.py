@@ -24,7 +24,7 @@ from serving.inference import InferenceTimeoutError, Lane, TritonInference
 pytestmark = [pytest.mark.live, pytest.mark.timeout(90)]
 
 TRITON, GATEWAY = "127.83.4.1", "127.83.4.2"
-SECONDS = 6.0
+SECONDS, LOOKS = 6.0, 12
 BODY = json.dumps({"history": ["70", "500", "990"]}).encode()
 REQUEST = (
     b"POST /v1/recommendations HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
@@ -87,11 +87,11 @@ class Crowd:
 
 
 async def look(crowd: Crowd) -> list[dict[str, Any]]:
-    """What /healthz says on fresh connections for some seconds, once everybody in the crowd had an answer."""
+    """What /healthz says on fresh connections, some times and some seconds, once all in the crowd had an answer."""
     seen = []
     await stage.until_async(lambda: crowd.served == crowd.size, 20)
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    while len(seen) < LOOKS or time.monotonic() < end:
         async with httpx.AsyncClient(timeout=5) as client:
             answer = await client.get(f"http://{GATEWAY}:8080/healthz")
         seen.append({"code": answer.status_code, **answer.json()})
@@ -120,7 +120,6 @@ def test_more_than_the_limit_is_shed_and_health_stays_green_busy_and_fresh(
         stage.until(lambda: not stage.health(GATEWAY)["busy"], 3)
     assert set(crowd.codes) == {200, 429}
     assert all(b"retry-after: 1\r\n" in head and b"connection: close" not in head for head in crowd.heads)
-    assert len(seen) > 10
     assert [one for one in seen if one["code"] != 200] == []
     assert all(one["busy"] and one["shed"] > 0 for one in seen)
     assert max(one["age_seconds"] for one in seen) < 1.0, "golden questions were late by a whole interval"
