@@ -56,7 +56,7 @@ def container(name: str = "main", *command: str, image: str = PYTHON, **more: An
 
 
 def web(**more: Any) -> Object:
-    probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1}
+    probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 3}
     return {
         "name": "web",
         "image": PYTHON,

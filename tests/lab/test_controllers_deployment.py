@@ -32,7 +32,7 @@ async def rolled(bench: Bench, value: str) -> None:
         "d",
         lambda spec: spec["template"]["spec"]["containers"][0]["env"].append({"name": "V", "value": value}),
     )
-    await until(lambda: bench.settled("d"), 30, "the rollout")
+    await until(lambda: bench.settled("d"), 60, "the rollout")
 
 
 async def test_a_rolling_update_answers_all_through(bench: Bench) -> None:
@@ -87,12 +87,12 @@ async def test_a_return_to_an_earlier_template_takes_its_replica_set_and_a_new_r
 
 async def test_scaled_to_zero_the_service_refuses_at_once_while_the_pods_still_end(bench: Bench) -> None:
     bench.store.create(SERVICE, service("d"))
-    bench.store.create(DEPLOYMENT, deployment("d", 2, web(lifecycle={"preStop": {"sleep": {"seconds": 2}}})))
+    bench.store.create(DEPLOYMENT, deployment("d", 2, web(lifecycle={"preStop": {"sleep": {"seconds": 4}}})))
     await until(lambda: bench.settled("d"), 30)
     address = bench.store.get(SERVICE, "default", "d")["spec"]["clusterIP"]
     assert not await refuses(address, 80)
     bench.change(DEPLOYMENT, "d", lambda spec: spec.update(replicas=0))
-    await eventually(lambda: refuses(address, 80), 1, "refused while the pods still end")
+    await eventually(lambda: refuses(address, 80), 3, "refused while the pods still end")
     assert len(bench.pods("d")) == 2, "they are in their preStop sleep"
     await until(lambda: bench.settled("d"))
 

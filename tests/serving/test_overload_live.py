@@ -24,7 +24,8 @@ from serving.inference import InferenceTimeoutError, Lane, TritonInference
 pytestmark = [pytest.mark.live, pytest.mark.timeout(90)]
 
 TRITON, GATEWAY = "127.83.4.1", "127.83.4.2"
-SECONDS, LOOKS = 6.0, 12
+GOLDEN_SECONDS = 2.0
+SECONDS, LOOKS = 4 * GOLDEN_SECONDS, 12
 BODY = json.dumps({"history": ["70", "500", "990"]}).encode()
 REQUEST = (
     b"POST /v1/recommendations HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
@@ -44,7 +45,7 @@ def variables(home: Path) -> Iterator[dict[str, str]]:
     with stage.triton(home / "models" / "repository", TRITON, home):
         base = stage.environment(home / "models", digest, GATEWAY, f"{TRITON}:8001")
         stage.until(_triton_is_ready, 40)
-        yield {**base, "GOLDEN_INTERVAL_SECONDS": "0.5"}
+        yield {**base, "GOLDEN_INTERVAL_SECONDS": str(GOLDEN_SECONDS)}
 
 
 def _triton_is_ready() -> bool:
@@ -117,12 +118,12 @@ def test_more_than_the_limit_is_shed_and_health_stays_green_busy_and_fresh(
         seen = uvloop.run(overload())
         after = stage.health(GATEWAY)
         metrics = stage.get(f"http://{GATEWAY}:8080/metrics")
-        stage.until(lambda: not stage.health(GATEWAY)["busy"], 3)
+        stage.until(lambda: not stage.health(GATEWAY)["busy"], 10)
     assert set(crowd.codes) == {200, 429}
     assert all(b"retry-after: 1\r\n" in head and b"connection: close" not in head for head in crowd.heads)
     assert [one for one in seen if one["code"] != 200] == []
     assert all(one["busy"] and one["shed"] > 0 for one in seen)
-    assert max(one["age_seconds"] for one in seen) < 1.0, "golden questions were late by a whole interval"
+    assert max(one["age_seconds"] for one in seen) < 2 * GOLDEN_SECONDS, "golden questions were late by an interval"
     assert after["code"] == 200
     assert metrics is not None
     shed = next(line for line in metrics.text.splitlines() if line.startswith("tandem_shed_total"))
