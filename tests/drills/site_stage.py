@@ -18,7 +18,7 @@ from dnslib.server import BaseResolver, DNSLogger, DNSServer
 from signals import marks
 from stacks.contract import Deployment, PlatformOutputs, PoolOutputs, ServingOutputs
 from tests.declared import filled
-from tests.signals import bench
+from tests.signals import signal_stage
 
 DIGEST = f"sha256:{'a' * 64}"
 SITES = ("private", "public")
@@ -150,7 +150,7 @@ def _pod(name: str) -> dict[str, object]:
 class World:
     """The stage and what is deployed on it."""
 
-    stores: bench.Stores
+    stores: signal_stage.Stores
     sites: dict[str, Site]
     deployment: Deployment
     deaf: bool = False
@@ -175,7 +175,7 @@ class World:
 @contextlib.contextmanager
 def running() -> Iterator[World]:
     with contextlib.ExitStack() as stack:
-        stores = stack.enter_context(bench.running())
+        stores = stack.enter_context(signal_stage.running())
         sites = {name: Site(name) for name in SITES}
         for site in sites.values():
             stack.enter_context(_served(site))
@@ -226,8 +226,8 @@ def _name_server(sites: dict[str, Site]) -> Iterator[str]:
         server.server.server_close()
 
 
-def _deployed(stores: bench.Stores, resolver: str) -> Deployment:
-    declared = bench.traffic(resolver=resolver)
+def _deployed(stores: signal_stage.Stores, resolver: str) -> Deployment:
+    declared = signal_stage.traffic(resolver=resolver)
     sites = {
         name: replace(
             declared.sites[name], address=HOSTS[name], port=PORT, drain_stores=[each for each in SITES if each != name]

@@ -10,7 +10,7 @@ import pytest
 from signals import SignalError
 from signals.arming import Armed, approve, arm, read
 from signals.holder import person
-from tests.signals.bench import Stores
+from tests.signals.signal_stage import Stores
 
 pytestmark = pytest.mark.live
 

@@ -15,14 +15,14 @@ import pytest
 from signals import LockedError, SignalError, lock
 from signals.holder import Holder
 from signals.store import SignalStore
-from tests.signals import bench
+from tests.signals import signal_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def written(stores: bench.Stores, holder: Holder, *sites: str) -> None:
+def written(stores: signal_stage.Stores, holder: Holder, *sites: str) -> None:
     for site in sites:
-        bench.client(stores.endpoint).put_object(Bucket=f"signals-{site}", Key=lock.KEY, Body=holder.body())
+        signal_stage.client(stores.endpoint).put_object(Bucket=f"signals-{site}", Key=lock.KEY, Body=holder.body())
 
 
 def elsewhere(purpose: str = "drill switchover", **changes: object) -> Holder:
@@ -38,7 +38,7 @@ def until(condition: object, seconds: float = 10.0) -> None:
 
 
 def test_a_second_holder_is_told_who_has_it_since_when_until_when_and_the_way_out(
-    stores: bench.Stores, tmp_path: Path
+    stores: signal_stage.Stores, tmp_path: Path
 ) -> None:
     with (
         lock.hold("lab", tmp_path / "one", stores.stores(), "up") as held,
@@ -67,7 +67,7 @@ def test_on_one_machine_it_is_locked_before_any_store_is_up(tmp_path: Path) -> N
     assert lock.here(tmp_path) is None
 
 
-def test_a_store_that_came_up_meanwhile_is_locked_too(stores: bench.Stores, tmp_path: Path) -> None:
+def test_a_store_that_came_up_meanwhile_is_locked_too(stores: signal_stage.Stores, tmp_path: Path) -> None:
     with lock.hold("lab", tmp_path / "one", [], "up") as held:
         held.take(stores.stores())
         assert held.sites == ["private", "public"]
@@ -75,7 +75,7 @@ def test_a_store_that_came_up_meanwhile_is_locked_too(stores: bench.Stores, tmp_
             pass
 
 
-def test_of_many_at_once_one_gets_it(stores: bench.Stores, tmp_path: Path) -> None:
+def test_of_many_at_once_one_gets_it(stores: signal_stage.Stores, tmp_path: Path) -> None:
     start, release = threading.Barrier(6), threading.Event()
     got: list[int] = []
     refused: list[str] = []
@@ -100,7 +100,7 @@ def test_of_many_at_once_one_gets_it(stores: bench.Stores, tmp_path: Path) -> No
 
 
 def test_a_store_that_is_away_is_left_out_and_said_so_but_one_has_to_answer(
-    stores: bench.Stores, tmp_path: Path
+    stores: signal_stage.Stores, tmp_path: Path
 ) -> None:
     said: list[str] = []
     with lock.hold("lab", tmp_path / "one", stores.stores("private"), "up", say=said.append) as held:
@@ -114,7 +114,7 @@ def test_a_store_that_is_away_is_left_out_and_said_so_but_one_has_to_answer(
     assert lock.here(tmp_path / "one") is None
 
 
-def test_what_was_taken_before_a_refusal_is_given_back(stores: bench.Stores, tmp_path: Path) -> None:
+def test_what_was_taken_before_a_refusal_is_given_back(stores: signal_stage.Stores, tmp_path: Path) -> None:
     written(stores, elsewhere(), "public")
     with (
         pytest.raises(LockedError, match=r"eve@far 7 for 'drill switchover'"),
@@ -124,7 +124,9 @@ def test_what_was_taken_before_a_refusal_is_given_back(stores: bench.Stores, tmp
     assert [each.holder is None for each in lock.status(stores.stores())] == [True, False]
 
 
-def test_a_lapsed_store_is_not_taken_from_a_holder_that_has_another(stores: bench.Stores, tmp_path: Path) -> None:
+def test_a_lapsed_store_is_not_taken_from_a_holder_that_has_another(
+    stores: signal_stage.Stores, tmp_path: Path
+) -> None:
     """Its holder could not reach the first store for its lease, and still works."""
     written(stores, elsewhere(lease_seconds=0.0), "private")
     written(stores, elsewhere(), "public")
@@ -139,7 +141,7 @@ def test_a_lapsed_store_is_not_taken_from_a_holder_that_has_another(stores: benc
 
 
 def test_a_store_that_is_taken_while_others_are_written_has_these_given_back(
-    stores: bench.Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stores: signal_stage.Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     occupy = lock.EnvironmentLock._occupy
 
@@ -160,14 +162,14 @@ def test_a_store_that_is_taken_while_others_are_written_has_these_given_back(
         assert all(each.holder and each.holder.token == held.holder.token for each in lock.status(stores.stores()))
 
 
-def test_a_lapsed_lock_is_taken_over_by_the_stores_clock(stores: bench.Stores, tmp_path: Path) -> None:
+def test_a_lapsed_lock_is_taken_over_by_the_stores_clock(stores: signal_stage.Stores, tmp_path: Path) -> None:
     written(stores, elsewhere(lease_seconds=0.0, until="2999-01-01T00:00:00+00:00"), "private", "public")
     until(lambda: lock.status(stores.stores())[0].holder is None)
     with lock.hold("lab", tmp_path, stores.stores(), "up") as held:
         assert held.sites == ["private", "public"], "what its holder wrote about the time does not count"
 
 
-def test_a_lock_is_renewed_beyond_its_lease(stores: bench.Stores, tmp_path: Path) -> None:
+def test_a_lock_is_renewed_beyond_its_lease(stores: signal_stage.Stores, tmp_path: Path) -> None:
     with lock.hold("lab", tmp_path / "one", stores.stores(), "up", lease_seconds=2.0):
         end = time.monotonic() + 4.5
         while time.monotonic() < end:
@@ -176,7 +178,9 @@ def test_a_lock_is_renewed_beyond_its_lease(stores: bench.Stores, tmp_path: Path
             time.sleep(0.3)
 
 
-def test_a_holder_that_was_killed_does_not_lock_out_its_own_machine(stores: bench.Stores, tmp_path: Path) -> None:
+def test_a_holder_that_was_killed_does_not_lock_out_its_own_machine(
+    stores: signal_stage.Stores, tmp_path: Path
+) -> None:
     code = (
         "import sys, time; from pathlib import Path; from signals import lock; from signals.store import SignalStore;"
         "stores = [SignalStore(site=s, bucket=f'signals-{s}', endpoint=sys.argv[1], region='us-east-1')"
@@ -199,7 +203,7 @@ def test_a_holder_that_was_killed_does_not_lock_out_its_own_machine(stores: benc
 
 
 def test_a_holder_whose_lock_is_broken_learns_of_it_and_does_not_give_back_what_is_not_its_own(
-    stores: bench.Stores, tmp_path: Path
+    stores: signal_stage.Stores, tmp_path: Path
 ) -> None:
     lost: list[str] = []
     with ExitStack() as first:
@@ -216,7 +220,9 @@ def test_a_holder_whose_lock_is_broken_learns_of_it_and_does_not_give_back_what_
             ] * 2
 
 
-def test_one_that_stands_still_writes_nothing_more_and_stays_locked(stores: bench.Stores, tmp_path: Path) -> None:
+def test_one_that_stands_still_writes_nothing_more_and_stays_locked(
+    stores: signal_stage.Stores, tmp_path: Path
+) -> None:
     with lock.hold("lab", tmp_path / "one", stores.stores(), "destroy", lease_seconds=0.4) as held:
         held.stand_still(60.0)
         before = [store.get(lock.KEY) for store in stores.stores()]
@@ -225,14 +231,14 @@ def test_one_that_stands_still_writes_nothing_more_and_stays_locked(stores: benc
         assert [each and each.etag for each in before] == [each and each.etag for each in after]
         with pytest.raises(LockedError), lock.hold("lab", tmp_path / "two", stores.stores(), "up"):
             pass
-        s3 = bench.client(stores.endpoint)
+        s3 = signal_stage.client(stores.endpoint)
         for site in ("private", "public"):
             s3.delete_object(Bucket=f"signals-{site}", Key=lock.KEY)
     assert lock.status(stores.stores()) == [lock.Standing("private"), lock.Standing("public")], "nor when it ends"
 
 
-def test_a_lock_nobody_can_read_holds_until_its_lease_is_over(stores: bench.Stores, tmp_path: Path) -> None:
-    bench.client(stores.endpoint).put_object(Bucket="signals-public", Key=lock.KEY, Body=b"\xff no lock")
+def test_a_lock_nobody_can_read_holds_until_its_lease_is_over(stores: signal_stage.Stores, tmp_path: Path) -> None:
+    signal_stage.client(stores.endpoint).put_object(Bucket="signals-public", Key=lock.KEY, Body=b"\xff no lock")
     with pytest.raises(LockedError, match="locked by unknown"), lock.hold("lab", tmp_path, stores.stores(), "up"):
         pass
     lock.break_open(stores.stores())

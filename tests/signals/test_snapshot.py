@@ -11,7 +11,7 @@ import pytest
 
 from signals import SnapshotError, keys, snapshot
 from signals.snapshot import Snapshot
-from tests.signals import bench
+from tests.signals import signal_stage
 
 OUTPUTS = {"storage-private.lab": {"site": "private", "endpoint": "http://127.10.0.2:9000"}, "traffic.lab": {"ttl": 5}}
 
@@ -108,7 +108,7 @@ def test_a_key_that_is_none_is_refused_with_its_variable(
 
 
 def test_it_lies_on_this_machine_and_in_every_store_and_a_store_that_is_away_does_not_stop_it(
-    stores: bench.Stores, tmp_path: Path
+    stores: signal_stage.Stores, tmp_path: Path
 ) -> None:
     taken = a_snapshot()
     written = snapshot.write(taken, tmp_path, stores.stores("private"))

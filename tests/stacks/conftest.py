@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.signals.bench import server, stores
+from tests.signals.signal_stage import server, stores
 
 # The engine's own fakes lie beside its tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))

@@ -19,7 +19,7 @@ from signals import lock, snapshot
 from signals.holder import Holder
 from stacks import engine as engines
 from stacks.workspace import Workspace
-from tests.signals import bench
+from tests.signals import signal_stage
 
 pytestmark = pytest.mark.live
 
@@ -46,7 +46,7 @@ def tracked(root: Path, stack: str, **values: object) -> None:
 
 
 @pytest.fixture
-def workspace(stores: bench.Stores, echo: tuple[Cloud, int], tmp_path: Path) -> Workspace:
+def workspace(stores: signal_stage.Stores, echo: tuple[Cloud, int], tmp_path: Path) -> Workspace:
     programs = Programs(tmp_path, echo[1])
     programs.program(PROGRAM)
     for site in ("private", "public"):
@@ -84,18 +84,18 @@ def tandem(workspace: Workspace, *arguments: str, room: str = "cli") -> tuple[in
     return process.returncode, out, errors
 
 
-def far_away(stores: bench.Stores, *sites: str) -> None:
+def far_away(stores: signal_stage.Stores, *sites: str) -> None:
     """Somebody on another machine holds the environment."""
     holder = replace(Holder.me("lab", "drill switchover", 60.0), owner="eve@far 7", process="other/1/7:1")
     for site in sites:
-        bench.client(stores.endpoint).put_object(Bucket=f"signals-{site}", Key=lock.KEY, Body=holder.body())
+        signal_stage.client(stores.endpoint).put_object(Bucket=f"signals-{site}", Key=lock.KEY, Body=holder.body())
 
 
 EMBEDDED = ("--engine", "embedded")
 
 
 def test_an_up_leaves_a_signed_snapshot_on_the_machine_and_in_every_store_and_the_lock_free(
-    workspace: Workspace, stores: bench.Stores
+    workspace: Workspace, stores: signal_stage.Stores
 ) -> None:
     code, _, errors = tandem(workspace, "up", *EMBEDDED)
     assert code == 0, errors
@@ -111,7 +111,7 @@ def test_an_up_leaves_a_signed_snapshot_on_the_machine_and_in_every_store_and_th
         assert Holder.parse(standing.body, 1.0).released
 
 
-def test_an_up_and_a_destroy_are_refused_while_a_drill_works(workspace: Workspace, stores: bench.Stores) -> None:
+def test_an_up_and_a_destroy_are_refused_while_a_drill_works(workspace: Workspace, stores: signal_stage.Stores) -> None:
     assert tandem(workspace, "up", *EMBEDDED)[0] == 0
     far_away(stores, "public")
     for verb in ("up", "destroy"):
@@ -134,7 +134,7 @@ def test_an_up_and_a_destroy_are_refused_while_a_drill_works(workspace: Workspac
 
 
 def test_a_store_that_is_away_stops_neither_lock_nor_snapshot_and_both_are_said(
-    workspace: Workspace, stores: bench.Stores
+    workspace: Workspace, stores: signal_stage.Stores
 ) -> None:
     tracked(workspace.root, "storage-private.lab", **vars(stores.outputs("private")["private"]))
     code, _, errors = tandem(workspace, "up", *EMBEDDED)
@@ -151,7 +151,7 @@ def test_a_store_that_is_away_stops_neither_lock_nor_snapshot_and_both_are_said(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_up_gives_the_lock_back_and_a_killed_one_is_not_waited_for(
-    workspace: Workspace, stores: bench.Stores, echo: tuple[Cloud, int], number: signal.Signals
+    workspace: Workspace, stores: signal_stage.Stores, echo: tuple[Cloud, int], number: signal.Signals
 ) -> None:
     assert tandem(workspace, "up", "--layer", "storage", *EMBEDDED)[0] == 0
     tracked(workspace.root, "traffic.lab", slow=1.5)
@@ -173,7 +173,7 @@ def test_a_stopped_up_gives_the_lock_back_and_a_killed_one_is_not_waited_for(
 
 
 def test_an_up_whose_lock_is_broken_ends_and_says_so(
-    workspace: Workspace, stores: bench.Stores, echo: tuple[Cloud, int], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, stores: signal_stage.Stores, echo: tuple[Cloud, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tandem(workspace, "up", "--layer", "storage", *EMBEDDED)[0] == 0
     tracked(workspace.root, "traffic.lab", slow=20)

@@ -19,7 +19,7 @@ from stacks.recover import Recovery
 from stacks.runs import EngineError, Progress, StackFailed
 from stacks.secret_marks import KEY, SECRET
 from stacks.workspace import Workspace
-from tests.signals import bench
+from tests.signals import signal_stage
 
 STORAGE, TRAFFIC = StackName.parse("storage-private.dev"), StackName.parse("traffic.dev")
 LAYERS = [[STORAGE], [TRAFFIC]]
@@ -88,7 +88,7 @@ def backend(recovery: Recovery) -> Backend:
 
 
 def test_encrypted_exports_go_to_every_store_and_come_back_verified(
-    recovery: Recovery, stores: bench.Stores, said: list[str], tmp_path: Path
+    recovery: Recovery, stores: signal_stage.Stores, said: list[str], tmp_path: Path
 ) -> None:
     with recovery.kept(LAYERS, stores.stores):
         pass
@@ -106,7 +106,7 @@ def test_encrypted_exports_go_to_every_store_and_come_back_verified(
 
 
 def test_a_state_with_a_plain_secret_stays_on_this_machine(
-    recovery: Recovery, stores: bench.Stores, said: list[str]
+    recovery: Recovery, stores: signal_stage.Stores, said: list[str]
 ) -> None:
     backend(recovery).states[TRAFFIC] = state(TRAFFIC, "record", kept_as="plaintext")
     assert len(recovery.write([STORAGE, TRAFFIC], stores.stores)) == 2
@@ -116,7 +116,7 @@ def test_a_state_with_a_plain_secret_stays_on_this_machine(
         assert store.get("state/storage-private.dev.json") is not None
 
 
-def test_in_the_lab_nothing_leaves_the_machine(stores: bench.Stores, tmp_path: Path, said: list[str]) -> None:
+def test_in_the_lab_nothing_leaves_the_machine(stores: signal_stage.Stores, tmp_path: Path, said: list[str]) -> None:
     stack = StackName.parse("traffic.lab")
     lab = Recovery(Workspace("lab", tmp_path, tmp_path), Backend({stack: state(stack, "record")}), said.append)
     assert lab.write([stack], stores.stores)
@@ -124,7 +124,7 @@ def test_in_the_lab_nothing_leaves_the_machine(stores: bench.Stores, tmp_path: P
 
 
 def test_a_store_or_a_backend_that_is_away_is_said_and_stops_nothing(
-    recovery: Recovery, stores: bench.Stores, said: list[str]
+    recovery: Recovery, stores: signal_stage.Stores, said: list[str]
 ) -> None:
     assert len(recovery.write([TRAFFIC], lambda: stores.stores("public"))) == 1
     assert len(said) == 1
@@ -138,7 +138,7 @@ def test_a_store_or_a_backend_that_is_away_is_said_and_stops_nothing(
 
 
 def test_the_newest_verified_export_is_fetched(
-    recovery: Recovery, stores: bench.Stores, said: list[str], tmp_path: Path
+    recovery: Recovery, stores: signal_stage.Stores, said: list[str], tmp_path: Path
 ) -> None:
     home = recovery.workspace.home
     private, public = stores.stores()

@@ -23,7 +23,7 @@ from stacks import engine as engines
 from stacks.contract import HEALTH_TOKEN, SiteEndpoint, TrafficOutputs
 from stacks.workspace import Workspace
 from tests.declared import filled
-from tests.signals import bench
+from tests.signals import signal_stage
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
@@ -282,7 +282,7 @@ def test_a_site_that_is_well_or_unknown_is_not_forgotten(workspace: Workspace, m
     thread.start()
     try:
         endpoint = filled(SiteEndpoint, name="private", address="127.85.0.7", port=server.server_port)
-        outputs = bench.traffic(sites={"private": endpoint})
+        outputs = signal_stage.traffic(sites={"private": endpoint})
         assert isinstance(outputs, TrafficOutputs)
         tracked(workspace.root, "traffic", outputs=asdict(outputs))
         program = workspace.root / "stacks" / "__main__.py"
