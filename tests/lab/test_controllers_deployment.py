@@ -35,13 +35,24 @@ async def rolled(bench: Bench, value: str) -> None:
     await until(lambda: bench.settled("d"), 60, "the rollout")
 
 
+async def reached(bench: Bench) -> str:
+    """The address of the Service of Deployment d, once it leads somewhere: a moment after the pods are ready."""
+    address: str = bench.store.get(SERVICE, "default", "d")["spec"]["clusterIP"]
+
+    async def leads() -> bool:
+        return not await refuses(address, 80)
+
+    await eventually(leads, 10, f"the Service at {address} leads to a pod")
+    return address
+
+
 async def test_a_rolling_update_answers_all_through(bench: Bench) -> None:
     rule = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     slow_end = {"preStop": {"sleep": {"seconds": 3}}}  # longer than a busy machine takes to send nobody there
     bench.store.create(SERVICE, service("d"))
     bench.store.create(DEPLOYMENT, deployment("d", 2, web(lifecycle=slow_end), strategy=rule))
     await until(lambda: bench.settled("d"), 30)
-    address = bench.store.get(SERVICE, "default", "d")["spec"]["clusterIP"]
+    address = await reached(bench)
     rolling_update, answers, fewest = asyncio.create_task(rolled(bench, "2")), set(), 2
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         while not rolling_update.done():
@@ -89,8 +100,7 @@ async def test_scaled_to_zero_the_service_refuses_at_once_while_the_pods_still_e
     bench.store.create(SERVICE, service("d"))
     bench.store.create(DEPLOYMENT, deployment("d", 2, web(lifecycle={"preStop": {"sleep": {"seconds": 4}}})))
     await until(lambda: bench.settled("d"), 30)
-    address = bench.store.get(SERVICE, "default", "d")["spec"]["clusterIP"]
-    assert not await refuses(address, 80)
+    address = await reached(bench)
     bench.change(DEPLOYMENT, "d", lambda spec: spec.update(replicas=0))
     await eventually(lambda: refuses(address, 80), 3, "refused while the pods still end")
     assert len(bench.pods("d")) == 2, "they are in their preStop sleep"

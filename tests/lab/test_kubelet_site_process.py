@@ -74,11 +74,17 @@ time.sleep(1000)
 """
 
 
+def commands(home: Path) -> set[tuple[str, ...]]:
+    return {tuple(psutil.Process(pid).cmdline()) for pid in processes_of(home)}
+
+
 async def without_power(site: SiteProcess) -> list[int]:
     """Processes of a pod that stand still: the container's own, one of its group, one that has left its group."""
     await site.create(PODS, pod("escaping", container("main", "python", "-c", MAPPED)))
     await site.until(lambda: ready(site, "escaping"), 15, "ready")
-    await until(lambda: len(processes_of(site.home)) == 3)
+    await until(
+        lambda: len(commands(site.home)) == 3, what="three commands run; a child that has yet to become one shares"
+    )
     await until(lambda: sum(map(maps, processes_of(site.home))) == 2, what="two of them have the segment open")
     hosts = (await site.get(HOSTS))["items"]
     path, change = f"{HOSTS}/{hosts[0]['metadata']['name']}", {"spec": {"online": False}}

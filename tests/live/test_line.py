@@ -189,7 +189,7 @@ def test_a_manifest_broken_on_purpose_fails_the_up_and_names_the_resource(line: 
 def test_the_switchover_holds_when_every_pod_of_a_site_is_gone(line: Line) -> None:
     with start_drill(line, "--fault", "down", "--json") as process:
         printed, said = process.communicate(timeout=DRILL_DEADLINE_SECONDS)
-    assert process.returncode == 0, said
+    assert process.returncode == 0, f"{said}\n{printed[:20_000]}"
     journal = json.loads(printed)
     measures = journal["measures"]
     assert journal["status"] == "held"
