@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA ?= generated
 ARGS ?=
+# Hundreds of short processes import these rooms: they are compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help rehearse test test-unit check bench-preview drills-table drills-kill up-kill third-site clean
 

@@ -216,7 +216,7 @@ class Deployment:
             raise ProgramError(f"{urn}: outputs of a resource that was never registered; register the component first")
         if resource.type == STACK_TYPE:
             self._root_outputs = outputs
-        else:
+        elif resource.outputs != outputs:
             resource.outputs = outputs
             self._snapshot.save()
 

@@ -105,6 +105,8 @@ class Host:
 
 def import_sdks(root: Path) -> None:
     """What the engine and the project's programs import from packages; not the programs, which may change."""
+    # Nothing of it will ever be garbage; looking for that takes time now, and would copy it into every engine later.
+    gc.disable()
     importlib.import_module("lab.engine.run")
     importlib.import_module("lab.engine.program")
     for package, names, alone in sorted(sdk_imports(root)):
@@ -112,8 +114,8 @@ def import_sdks(root: Path) -> None:
         for name in filter(None, names.replace(" ", "").split(",")):
             # Touched, as an SDK puts off importing its parts.
             getattr(getattr(module, name, None), "__all__", None)
-    # Nothing of it will ever be garbage; looking for that would copy it into every engine.
     gc.freeze()
+    gc.enable()
 
 
 def sdk_imports(root: Path) -> set[tuple[str, str, str]]:

@@ -79,6 +79,7 @@ def run(job: dict[str, Any]) -> bool:
     sys.argv = ["."]
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    pulumi.log.debug = _unsaid
     executor = ThreadPoolExecutor(THREADS)
     loop.set_default_executor(executor)
     try:
@@ -94,6 +95,10 @@ def run(job: dict[str, Any]) -> bool:
         executor.shutdown(wait=True)
         loop.close()
     return False
+
+
+def _unsaid(*_message: Any, **_about: Any) -> None:
+    """What the SDK says of its own steps: several lines per resource, a call each, and the engine shows none."""
 
 
 def _program(_main: str) -> None:

@@ -80,9 +80,10 @@ class Snapshot:
         """Record how it ended.
 
         `put` is there now, `drop` is gone, `retire` is yet to be deleted, `unmake` is deleted and has to be made again.
-        An uncertain end leaves the question to the next run.
+        An uncertain end leaves the question to the next run. What is as recorded is not written again.
         """
         with self._lock:
+            recorded = put is not None and put == drop and put.urn not in self.interrupted
             if operation is not None:
                 self._running.remove(operation)
                 if uncertain:
@@ -96,7 +97,8 @@ class Snapshot:
             if put is not None:
                 self._done.append(put)
                 self.interrupted.pop(put.urn, None)
-            self.save()
+            if not recorded:
+                self.save()
 
     def interruption(self, urn: str) -> Operation | None:
         """What an earlier run began on the resource and nobody ended."""

@@ -59,6 +59,8 @@ class Cloud:
     deleted: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     started: threading.Event = field(default_factory=threading.Event)
+    enough: threading.Event = field(default_factory=threading.Event)
+    """Set, it ends what is slow."""
 
     def named(self, method: str) -> list[str]:
         """Names of the resources a method was called for, previews left out."""
@@ -162,7 +164,7 @@ class EchoProvider(provider_pb2_grpc.ResourceProviderServicer):
                 self.cloud.created.append(name)
             self.cloud.things[name] = plain
         self.cloud.started.set()
-        time.sleep(float(plain.get("slow", 0)))
+        self.cloud.enough.wait(float(plain.get("slow", 0)))
         if plain.get("fail") == "init":
             failed = provider_pb2.ErrorResourceInitFailed(
                 id=name, properties=write(outputs), reasons=["never got ready"]
@@ -183,7 +185,7 @@ class EchoProvider(provider_pb2_grpc.ResourceProviderServicer):
         with self.cloud.lock:
             self.cloud.things[request.id] = plain
         self.cloud.started.set()
-        time.sleep(float(plain.get("slow", 0)))
+        self.cloud.enough.wait(float(plain.get("slow", 0)))
         return provider_pb2.UpdateResponse(properties=write(self._outputs(inputs, context, preview=False)))
 
     def Read(self, request, context):

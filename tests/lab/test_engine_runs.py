@@ -352,10 +352,11 @@ def test_a_program_that_hangs_is_ended_and_said_so(workspace: Workspace) -> None
 
 
 def test_two_runs_of_a_stack_exclude_each_other(workspace: Workspace, cloud: Cloud) -> None:
-    workspace.program(EAST + 'Thing("a", slow=2, opts=use)')
+    workspace.program(EAST + 'Thing("a", slow=60, opts=use)')
     with started(workspace, "up") as first:
         assert cloud.started.wait(LIMIT_SECONDS)
         message = workspace.refused()
+        cloud.enough.set()
         assert f'"pid": {first.pid}' in message
         assert "one run per stack at a time" in message
         _, errors = first.communicate(timeout=LIMIT_SECONDS)

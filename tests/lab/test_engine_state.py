@@ -97,6 +97,23 @@ def test_a_step_that_began_is_on_disk_before_it_ends(tmp_path: Path) -> None:
     assert [(each.id, each.delete) for each in after.resources] == [("new", False), ("old", True)]
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_is_as_recorded_is_written_only_when_that_settles_a_question(tmp_path: Path, interrupted: bool) -> None:
+    path = tmp_path / "stack.json"
+    state = State([thing("a")], [Operation("updating", thing("a"))] if interrupted else [])
+    snapshot = Snapshot(state, path)
+    snapshot.end(None, put=thing("a"), drop=snapshot.find("urn:a"))
+    assert path.exists() == interrupted
+    assert [each.id for each in snapshot.state().resources] == ["a"]
+
+
+def test_what_differs_in_anything_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "stack.json"
+    snapshot = Snapshot(State([thing("a")]), path)
+    snapshot.end(None, put=thing("a", protect=True), drop=snapshot.find("urn:a"))
+    assert State.load(path).resources == [thing("a", protect=True)]
+
+
 def test_an_uncertain_end_stays_open(tmp_path: Path) -> None:
     path = tmp_path / "stack.json"
     snapshot = Snapshot(State(), path)
