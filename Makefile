@@ -34,18 +34,18 @@ rehearse: $(INSTALLED)
 	$(BIN)/tandem rehearse --data $(DATA)
 
 # Four processes, as most tests wait for something: those of the whole lab; drills, in a lab of their own, with those of the
-# lab's engine; those that start servers; and those that start none, with those of the lab's own servers after them. What
-# the first three say is shown when all have ended; what only computes gives way to what serves. 5 is pytest's word for
+# lab's engine; those that start servers; and those that start none, with those of the lab's parts after them. What the
+# first three say is shown when all have ended; what only computes gives way to what serves. 5 is pytest's word for
 # "nothing was selected".
 DRILLS := tests/live/test_drills.py
 ENGINE := $(wildcard tests/lab/test_engine_*.py tests/lab/test_providers_*.py tests/lab/test_traffic_stack.py)
 test: $(INSTALLED)
 	@said=$$(mktemp -d); $(BIN)/python -m pytest $(ARGS) tests/live --ignore $(DRILLS) >$$said/line 2>&1 & line=$$!; \
-	$(BIN)/python -m pytest $(ARGS) -m live $(DRILLS) $(ENGINE) >$$said/drills 2>&1 & drills=$$!; \
+	$(BIN)/python -m pytest $(ARGS) $(DRILLS) $(ENGINE) >$$said/drills 2>&1 & drills=$$!; \
 	$(BIN)/python -m pytest $(ARGS) -m live --ignore tests/live --ignore tests/lab >$$said/servers 2>&1 & servers=$$!; \
 	trap 'kill -INT $$line $$drills $$servers 2>/dev/null; wait $$line $$drills $$servers; rm -r $$said; exit 130' INT TERM; \
-	nice $(BIN)/python -m pytest $(ARGS) -m 'not live' --ignore tests/live; rest=$$?; \
-	$(BIN)/python -m pytest $(ARGS) -m live tests/lab $(ENGINE:%=--ignore=%); lab=$$?; \
+	nice -n 5 $(BIN)/python -m pytest $(ARGS) -m 'not live' --ignore tests/live --ignore tests/lab; rest=$$?; \
+	$(BIN)/python -m pytest $(ARGS) tests/lab $(ENGINE:%=--ignore=%); lab=$$?; \
 	wait $$servers; servers=$$?; cat $$said/servers; wait $$drills; drills=$$?; cat $$said/drills; \
 	wait $$line; line=$$?; cat $$said/line; rm -r $$said; \
 	for code in $$rest $$lab $$servers $$drills $$line; do case $$code in 0|5) ;; *) exit $$code;; esac; done

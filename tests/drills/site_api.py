@@ -93,7 +93,7 @@ class SiteApi:
                 done.set_exception(error)
 
         self.loop.call_soon_threadsafe(do)
-        return done.result(timeout=5)
+        return done.result(timeout=30)
 
     def maps(self) -> dict[str, dict[str, str]]:
         """Data of every lease's ConfigMap, by name."""
@@ -157,7 +157,7 @@ def playing(api: SiteApi, ends: str = State.CLEAN) -> Iterator[Stagehand]:
         yield hand
     finally:
         hand.stopped.set()
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -203,7 +203,7 @@ def serving_api() -> Iterator[SiteApi]:
         api.cluster.api.rest_client.pool_manager.clear()
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(5)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(30)
         loop.close()
 
 

@@ -199,7 +199,7 @@ def _served(site: Site) -> Iterator[None]:
         yield
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(30)
         server.server_close()
 
 
@@ -222,7 +222,7 @@ def _name_server(sites: dict[str, Site]) -> Iterator[str]:
         yield f"127.85.0.1:{server.server.server_address[1]}"
     finally:
         server.stop()
-        server.thread.join(10)
+        server.thread.join(30)
         server.server.server_close()
 
 

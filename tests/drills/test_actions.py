@@ -268,7 +268,7 @@ async def test_flapping_ends_with_its_leave(api: SiteApi) -> None:
     action.leave.ask = refused
     await action.apply()
     with pytest.raises(DrillError, match="waits no more"):
-        await asyncio.wait_for(action.sustain(), 5)
+        await asyncio.wait_for(action.sustain(), 30)
     assert chaos(api) == [], "it was ended and not begun again"
 
 
@@ -515,7 +515,7 @@ def aws() -> Iterator[str]:
         yield f"http://127.84.0.4:{server.server_address[1]}"
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(30)
         server.server_close()
 
 

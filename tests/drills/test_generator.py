@@ -133,7 +133,7 @@ async def test_a_name_server_that_refuses_fails_the_request_and_the_old_answer_i
     resolver: str, port: int, zone: Zone
 ) -> None:
     load = asyncio.create_task(generate(settings(resolver, port, users=1), 2.0))
-    assert await until(lambda: zone.questions >= 1, 15)
+    assert await until(lambda: zone.questions >= 1, 30)
     await asyncio.sleep(0.1)  # until the answer has been read
     zone.rcode = 2
     result = await load

@@ -110,7 +110,7 @@ async def test_a_job_that_says_it_stands_and_does_not_run_is_not_run(
 ) -> None:
     monkeypatch.setattr(lease_module, "STAND_SECONDS", 0.4)
     standing = asyncio.create_task(a_lease(api).stand([]))
-    assert await until(lambda: "drill-1" in api.maps(), 5)
+    assert await until(lambda: "drill-1" in api.maps(), 30)
     api.say("drill-1", **{STATE: State.STANDING})
     with pytest.raises(NotRun):
         await standing
@@ -119,7 +119,7 @@ async def test_a_job_that_says_it_stands_and_does_not_run_is_not_run(
 
 async def test_an_undo_that_could_not_undo_is_not_run_and_says_why(api: SiteApi) -> None:
     standing = asyncio.create_task(a_lease(api).stand([]))
-    assert await until(lambda: "drill-1" in api.maps(), 5)
+    assert await until(lambda: "drill-1" in api.maps(), 30)
     api.say("drill-1", **{STATE: State.FAILED, WHY: "no key to the store"})
     with pytest.raises(NotRun, match="does not stand in private: failed: no key to the store; nothing was touched"):
         await standing
@@ -239,11 +239,11 @@ async def test_it_is_renewed_while_it_is_kept_and_lost_when_it_is_not(api: SiteA
     with playing(api):
         await lease.stand([])
         keeping = asyncio.create_task(lease.keep())
-        assert await until(lambda: int(api.maps()["drill-1"][RENEWED]) > 6, 5), "every fifth of its term"
+        assert await until(lambda: int(api.maps()["drill-1"][RENEWED]) > 6, 30), "every fifth of its term"
         assert not lease.lost
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        assert await until(lambda: lease.lost, 2)
+        assert await until(lambda: lease.lost, 30)
     with pytest.raises(DrillError, match="too late"):
         await lease.renew()
     assert lease.lost, "what was lost stays lost, whatever the API takes"
@@ -318,11 +318,11 @@ async def stood(api: SiteApi, seconds: float, *, cut: bool = False) -> tuple[sub
         action = CutSources.of(api.deployment, "private")
         wanted.append(Undo(action, await action.prepare()))
     standing = asyncio.create_task(lease.stand(wanted))
-    assert await until(lambda: api.jobs() == ["drill-1"], 5)
+    assert await until(lambda: api.jobs() == ["drill-1"], 30)
     api.run_job("drill-1")
     process = program(api)
     try:
-        await asyncio.wait_for(standing, 20)
+        await asyncio.wait_for(standing, 30)
     except BaseException:
         process.kill()
         process.communicate()
@@ -342,7 +342,7 @@ async def test_a_drill_that_dies_is_undone_in_its_site(api: SiteApi, monkeypatch
         said, _ = await asyncio.to_thread(process.communicate, timeout=30)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
     assert process.returncode == 0, said
     assert time.monotonic() - died >= undo_module.LATE_SECONDS, "it goes on looking for what was on its way"
     steps = [
@@ -375,7 +375,7 @@ async def test_an_undo_that_was_stopped_while_it_undid_never_stands_again(
         said, _ = await asyncio.to_thread(process.communicate, timeout=30)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
     assert process.returncode == 0, said
     assert "standing" not in said
     assert scale(api, "gateway") == 2
@@ -390,7 +390,7 @@ async def test_a_drill_that_releases_its_undo_finds_it_clean(api: SiteApi, monke
         said, _ = await asyncio.to_thread(process.communicate, timeout=30)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
     assert process.returncode == 0, said
     assert "released by the drill" in said
     assert "undoing" not in said
@@ -409,7 +409,7 @@ async def test_what_a_released_drill_has_forgotten_is_undone_all_the_same(
         said, _ = await asyncio.to_thread(process.communicate, timeout=30)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
     assert process.returncode == 0, said
     assert "undone: scale gateway and triton of private to zero" in said
     assert scale(api, "gateway") == 2

@@ -116,7 +116,7 @@ def site() -> Iterator[Site]:
         yield site
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(30)
         server.server_close()
 
 
@@ -140,7 +140,7 @@ def name_server(addresses: tuple[str, ...], only: tuple[str, ...] = (), host: st
         yield f"{host}:{server.server.server_address[1]}"
     finally:
         server.stop()
-        server.thread.join(10)
+        server.thread.join(30)
         server.server.server_close()
 
 

@@ -188,9 +188,9 @@ async def test_a_wrong_answer_is_never_a_success(tmp_path: Path) -> None:
 async def test_a_second_signal_does_not_stop_the_undo(tmp_path: Path) -> None:
     play = Play(tmp_path, World(undo_fails=3))
     task = asyncio.create_task(play.play())
-    assert await until(lambda: play.world.applied > 0, 5, pause_seconds=0.01)
+    assert await until(lambda: play.world.applied > 0, 30, pause_seconds=0.01)
     task.cancel()
-    assert await until(lambda: play.world.undo_fails < 3, 5, pause_seconds=0.005)
+    assert await until(lambda: play.world.undo_fails < 3, 30, pause_seconds=0.005)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -208,7 +208,7 @@ async def test_every_request_is_kept_beside_the_journal(tmp_path: Path) -> None:
 async def test_a_cancelled_drill_puts_back_what_it_changed(tmp_path: Path) -> None:
     play = Play(tmp_path)
     task = asyncio.create_task(play.play())
-    assert await until(lambda: play.world.applied > 0, 5, pause_seconds=0.01)
+    assert await until(lambda: play.world.applied > 0, 30, pause_seconds=0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

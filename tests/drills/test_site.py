@@ -223,7 +223,7 @@ async def test_the_hold_down_begins_anew_after_every_break(world: World) -> None
             await restore(replace(world.deployment, serving=serving), "private", patience_seconds=2.0)
     finally:
         flapping.set()
-        thread.join(5)
+        thread.join(30)
     assert marked(world, "private") == ["public"]
 
 

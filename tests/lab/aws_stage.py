@@ -25,7 +25,7 @@ def served(host: str, application: Any) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        serving.join(5)
+        serving.join(30)
 
 
 @contextmanager

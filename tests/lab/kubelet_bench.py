@@ -115,7 +115,7 @@ def address_pool() -> Object:
     return {"metadata": {"name": "edge", "namespace": "kube-system"}, "spec": {"addresses": [f"{BLOCK}.0.10/32"]}}
 
 
-async def until(holds: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
+async def until(holds: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
     """The first true value of `holds`; AssertionError when there was none in time."""
     deadline = time.monotonic() + seconds
     while not (value := holds()):
@@ -247,7 +247,7 @@ class SiteProcess:
         topology = Topology.in_blocks({"bench": ("private", BLOCK)}, shared_block=BLOCK)
         (home / "lab").mkdir(parents=True, exist_ok=True)
         (home / "lab" / "lab.json").write_text(json.dumps({"topology": topology.to_json()}))
-        self.client = httpx.AsyncClient(base_url=self.addresses.api_url, timeout=10, trust_env=False)
+        self.client = httpx.AsyncClient(base_url=self.addresses.api_url, timeout=30, trust_env=False)
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -258,7 +258,7 @@ class SiteProcess:
                 stderr=log,
             )
         assert self.process.stdout
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             line = await self.process.stdout.readline()
         assert line == b"ready\n", self.log.read_text()
 
@@ -267,13 +267,13 @@ class SiteProcess:
         assert self.process
         if self.process.returncode is None:
             self.process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             return await self.process.wait()
 
     async def kill(self) -> None:
         assert self.process
         self.process.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.process.wait()
 
     async def create(self, path: str, body: Object) -> None:

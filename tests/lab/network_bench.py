@@ -73,7 +73,7 @@ class Conversation:
     def say(self, words: bytes) -> None:
         self.writer.write(words)
 
-    async def hears(self, words: bytes, seconds: float = 10.0) -> None:
+    async def hears(self, words: bytes, seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):
             assert await self.reader.readexactly(len(words)) == words
 
@@ -95,7 +95,7 @@ class Conversation:
 
 @contextlib.asynccontextmanager
 async def conversation(to: tuple[str, int] = EDGE, source: str = USERS) -> AsyncIterator[Conversation]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(*to, local_addr=(source, 0))
     try:
         yield Conversation(reader, writer)
@@ -235,7 +235,7 @@ class Caller:
         assert self._process.stdin
         self._process.stdin.write(f"{word}\n".encode())
 
-    async def hears(self, seconds: float = 10.0) -> str:
+    async def hears(self, seconds: float = 30.0) -> str:
         """The next word; empty when none comes in time."""
         assert self._process.stdout
         try:
@@ -260,5 +260,5 @@ async def caller(pod_uid: str, to: tuple[str, int], program: str = CALLER) -> As
     finally:
         if process.returncode is None:
             process.kill()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await process.communicate()

@@ -43,12 +43,12 @@ def switch(bench: Bench, node: str, *, on: bool) -> None:
 
 async def off(bench: Bench, node: str) -> None:
     switch(bench, node, on=False)
-    await until(lambda: powered(bench, node) is False, 2)
+    await until(lambda: powered(bench, node) is False, 30)
 
 
 async def on(bench: Bench, node: str) -> None:
     switch(bench, node, on=True)
-    await until(lambda: powered(bench, node) is True, 2)
+    await until(lambda: powered(bench, node) is True, 30)
 
 
 def powered(bench: Bench, node: str) -> bool | None:
@@ -70,7 +70,7 @@ async def missed(bench: Bench, node: str) -> None:
 
 
 async def back(bench: Bench, node: str) -> None:
-    await until(lambda: ready_of(bench, node) == "True" and not taints_of(bench, node), 5)
+    await until(lambda: ready_of(bench, node) == "True" and not taints_of(bench, node), 30)
 
 
 def processes(bench: Bench, pod: str) -> list[int]:

@@ -54,7 +54,7 @@ async def test_a_fault_is_injected_and_recovers_after_its_duration(store: Store)
     store.create(NETWORK_CHAOS, fault(duration="3s"))
     await until(lambda: says(store, Selected="True", AllInjected="True", AllRecovered="False", Paused="False"), 3)
     assert phases(store) == [("default/a", "Injected")]
-    await until(lambda: says(store, AllInjected="False", AllRecovered="True"), 6)
+    await until(lambda: says(store, AllInjected="False", AllRecovered="True"), 30)
     assert phases(store) == [("default/a", "Not Injected")]
     assert store.get(NETWORK_CHAOS, "default", "f")["status"]["experiment"]["desiredPhase"] == "Stop"
 

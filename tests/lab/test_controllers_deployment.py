@@ -42,7 +42,7 @@ async def reached(bench: Bench) -> str:
     async def leads() -> bool:
         return not await refuses(address, 80)
 
-    await eventually(leads, 10, f"the Service at {address} leads to a pod")
+    await eventually(leads, 30, f"the Service at {address} leads to a pod")
     return address
 
 
@@ -54,7 +54,7 @@ async def test_a_rolling_update_answers_all_through(bench: Bench) -> None:
     await until(lambda: bench.settled("d"), 30)
     address = await reached(bench)
     rolling_update, answers, fewest = asyncio.create_task(rolled(bench, "2")), set(), 2
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         while not rolling_update.done():
             answer = await client.get(f"http://{address}/", headers={"Connection": "close"})
             answers.add(answer.text)

@@ -50,7 +50,7 @@ async def port():
 async def ask(port, name, kind="A", *, tcp=False, **more):
     query = dns.message.make_query(name, kind, **more)
     ask_by = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
-    return await ask_by(query, ADDRESS, port=port, timeout=5)
+    return await ask_by(query, ADDRESS, port=port, timeout=30)
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
@@ -144,8 +144,8 @@ async def test_several_questions_pass_over_one_tcp_connection(port) -> None:
     for _ in range(3):
         wire = dns.message.make_query("one.tandem.test", "A").to_wire()
         writer.write(struct.pack("!H", len(wire)) + wire)
-        (length,) = struct.unpack("!H", await asyncio.wait_for(reader.readexactly(2), 5))
-        answer = dns.message.from_wire(await asyncio.wait_for(reader.readexactly(length), 5))
+        (length,) = struct.unpack("!H", await asyncio.wait_for(reader.readexactly(2), 30))
+        answer = dns.message.from_wire(await asyncio.wait_for(reader.readexactly(length), 30))
         assert answer.rcode() == dns.rcode.NOERROR
     writer.close()
     await writer.wait_closed()

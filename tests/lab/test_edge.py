@@ -56,7 +56,7 @@ async def backend(host: str, handle: Handler) -> AsyncIterator[tuple[str, int]]:
         yield server.sockets[0].getsockname()[:2]
     finally:
         server.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await asyncio.gather(*handling)
 
 
@@ -77,7 +77,7 @@ def saying(text: bytes) -> Handler:
 
 async def ask(sent: bytes = b"") -> bytes:
     """What comes back for `sent`, after which this side has nothing more to say."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(*FRONT)
         writer.write(sent)
         writer.write_eof()
@@ -183,7 +183,7 @@ async def test_a_slow_reader_holds_its_writer_back_and_memory_stays_bounded(forw
             await asyncio.sleep(0.2)
         assert sent < 40 * 1024 * 1024, "far from all of it is on its way while nobody reads"
         total = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while data := await reader.read(1 << 20):
                 total += len(data)
         assert total == 1000 * 65536
@@ -201,7 +201,7 @@ async def test_closing_resets_what_is_open(forwarder: Forwarder) -> None:
         await until(lambda: forwarder.connections == 1)
         await forwarder.close()
         with pytest.raises(ConnectionResetError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await reader.read()
         writer.close()
 
@@ -229,12 +229,12 @@ async def test_a_load_balancer_service_is_reached_at_the_edge_while_a_pod_is_rea
         bench.store.create(DEPLOYMENT, deployment("d", 2, web(lifecycle={"preStop": {"sleep": {"seconds": 2}}})))
         assert await refuses(f"{BLOCK}.0.10", 8080), "no pod is ready"
         await until(lambda: bench.settled("d"), 30)
-        await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 5, "the edge serves")
+        await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 30, "the edge serves")
         bench.change(DEPLOYMENT, "d", lambda spec: spec.update(replicas=0))
         await eventually(lambda: refuses(f"{BLOCK}.0.10", 8080), 1, "refused at once, the pods still end")
         assert len(bench.pods("d")) == 2
         bench.change(DEPLOYMENT, "d", lambda spec: spec.update(replicas=1))
-        await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 15, "the edge serves again")
+        await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 30, "the edge serves again")
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def aws_url() -> Iterator[str]:
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
     yield url
-    httpx.post(f"{url}/moto-api/reset", timeout=10, trust_env=False)  # its state is that of the process
+    httpx.post(f"{url}/moto-api/reset", timeout=30, trust_env=False)  # its state is that of the process
     server.stop()
 
 
@@ -279,9 +279,9 @@ async def test_a_target_group_binding_is_reached_through_its_listener(tmp_path: 
         bench.store.create(DEPLOYMENT, deployment("d", 1, web()))
         spec = {"targetGroupARN": arn, "targetType": "ip", "serviceRef": {"name": "d", "port": 8080}}
         bench.store.create(TARGET_GROUP_BINDING, {"metadata": {"name": "d", "namespace": "default"}, "spec": spec})
-        await eventually(lambda: serves(f"{BLOCK}.0.10", 8090), 20, "the listener's port leads to the pod")
+        await eventually(lambda: serves(f"{BLOCK}.0.10", 8090), 30, "the listener's port leads to the pod")
         bench.change(DEPLOYMENT, "d", lambda spec: spec.update(replicas=0))
-        await eventually(lambda: refuses(f"{BLOCK}.0.10", 8090), 5, "no pod, no listener")
+        await eventually(lambda: refuses(f"{BLOCK}.0.10", 8090), 30, "no pod, no listener")
 
 
 def test_a_load_balancers_address_is_one_of_the_site(aws_url: str) -> None:
@@ -299,7 +299,7 @@ async def test_a_silent_api_changes_nothing_at_the_edge(tmp_path: Path) -> None:
             asked = {"metallb.io/loadBalancerIPs": f"{BLOCK}.0.10"}
             bench.store.create(SERVICE, service("d", 8080, type="LoadBalancer", annotations=asked))
             bench.store.create(DEPLOYMENT, deployment("d", 1, web()))
-            await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 20, "found once the API is there")
+            await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 30, "found once the API is there")
             await bench.site.close_api()
             await asyncio.sleep(1.5)
             assert await serves(f"{BLOCK}.0.10", 8080)
@@ -317,15 +317,15 @@ async def test_the_edge_process_says_ready_serves_and_ends_at_sigterm(tmp_path: 
             stderr=asyncio.subprocess.DEVNULL,
         )
         assert edge.stdout
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert await edge.stdout.readline() == b"ready\n"
         await site.create("/apis/metallb.io/v1beta1/namespaces/kube-system/ipaddresspools", address_pool())
         asked = {"metallb.io/loadBalancerIPs": f"{BLOCK}.0.10"}
         balanced = service("d", 8080, type="LoadBalancer", annotations=asked)
         await site.create("/api/v1/namespaces/default/services", balanced)
         await site.create("/apis/apps/v1/namespaces/default/deployments", deployment("d", 1, web()))
-        await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 20, "the edge serves")
+        await eventually(lambda: serves(f"{BLOCK}.0.10", 8080), 30, "the edge serves")
         edge.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await edge.wait() == 0
         assert await refuses(f"{BLOCK}.0.10", 8080)

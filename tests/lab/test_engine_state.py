@@ -148,14 +148,14 @@ def test_a_stack_is_locked_for_one_run_and_free_when_its_holder_is_killed(tmp_pa
     holder = context.Process(target=hold, args=(tmp_path, held))
     holder.start()
     try:
-        assert held.wait(20)
+        assert held.wait(30)
         with pytest.raises(StateError, match=f'"pid": {holder.pid}'), StateFolder(tmp_path).locked("dev"):
             pass
         with StateFolder(tmp_path).locked("other"):
             pass
     finally:
         os.kill(holder.pid or 0, signal.SIGKILL)
-        holder.join(10)
+        holder.join(30)
     with StateFolder(tmp_path).locked("dev"):
         pass
 

@@ -27,7 +27,7 @@ ASKS = """
 import os, sys, urllib.request
 host, port = os.environ['KUBERNETES_SERVICE_HOST'], os.environ['KUBERNETES_SERVICE_PORT']
 url = f'http://{host}:{port}/api/v1/namespaces/default/pods/{os.environ["NAME"]}'
-body = urllib.request.urlopen(url, timeout=5).read().decode()
+body = urllib.request.urlopen(url, timeout=30).read().decode()
 sys.exit(0 if os.environ['NAME'] in body and os.path.exists('lab/kubernetes/images.py') else 3)
 """
 
@@ -41,7 +41,7 @@ class Cluster(Bench):
         self.core = client.CoreV1Api(api)
 
     async def ask(self, call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             return await asyncio.to_thread(call, *arguments, _request_timeout=15, **more)
 
     async def create(self, manifest: Object) -> Any:

@@ -256,7 +256,7 @@ async def test_a_forced_deletion_shortens_one_that_has_begun(bench: Bench) -> No
     bench.store.delete(POD, "default", "p")
     await asyncio.sleep(0.2)
     bench.store.delete(POD, "default", "p", grace_period_seconds=0)
-    await until(lambda: not processes_of(bench.site.home), seconds=5)
+    await until(lambda: not processes_of(bench.site.home), seconds=30)
 
 
 ESCAPE = """
@@ -331,7 +331,7 @@ async def test_a_pod_that_is_deleted_shortens_the_end_of_a_sidecar(bench: Bench)
     bench.store.create(POD, spec)
     await until(lambda: "terminated" in bench.status("p", 1, init=True)["state"])
     bench.store.delete(POD, "default", "p", grace_period_seconds=1)
-    await until(lambda: bench.gone("p"), 5)
+    await until(lambda: bench.gone("p"), 30)
     assert processes_of(bench.site.home) == []
 
 

@@ -32,7 +32,7 @@ async def ready(site: SiteProcess, name: str) -> bool:
 
 async def with_pod(site: SiteProcess) -> None:
     await site.create(PODS, pod("escaping", container("main", "python", "-c", LONG_LIVED)))
-    await site.until(lambda: ready(site, "escaping"), 15, "ready")
+    await site.until(lambda: ready(site, "escaping"), 30, "ready")
     await until(lambda: len(processes_of(site.home)) == 2)
 
 
@@ -81,7 +81,7 @@ def commands(home: Path) -> set[tuple[str, ...]]:
 async def without_power(site: SiteProcess) -> list[int]:
     """Processes of a pod that stand still: the container's own, one of its group, one that has left its group."""
     await site.create(PODS, pod("escaping", container("main", "python", "-c", MAPPED)))
-    await site.until(lambda: ready(site, "escaping"), 15, "ready")
+    await site.until(lambda: ready(site, "escaping"), 30, "ready")
     await until(
         lambda: len(commands(site.home)) == 3, what="three commands run; a child that has yet to become one shares"
     )
@@ -111,7 +111,7 @@ async def test_after_a_kill_what_stands_still_is_ended_by_the_kernel_or_the_next
         frozen = await without_power(site)
         main = next(pid for pid in frozen if psutil.Process(pid).ppid() == (site.process and site.process.pid))
         await site.kill()
-        await until(lambda: not lives(main), 5, "the kernel ends a container's process, stopped or not")
+        await until(lambda: not lives(main), 30, "the kernel ends a container's process, stopped or not")
         left = [pid for pid in frozen if lives(pid)]
         assert left, "a process whose parent was in the pod is bound to nobody"
         await site.start()
@@ -152,14 +152,14 @@ async def test_orphans_are_adopted_and_reaped(tmp_path: Path) -> None:
             status = (await site.get(f"{PODS}/escaping"))["status"]
             return bool(status["containerStatuses"][0]["restartCount"] == 1)
 
-        await site.until(again, 10, "restarted")
+        await site.until(again, 30, "restarted")
         assert site.process
 
         def zombies() -> list[psutil.Process]:
             children = psutil.Process(site.process.pid).children(recursive=True) if site.process else []
             return [each for each in children if each.status() == psutil.STATUS_ZOMBIE]
 
-        await until(lambda: not zombies(), 5, "no zombie stays")
+        await until(lambda: not zombies(), 30, "no zombie stays")
 
 
 async def test_logs_are_served_through_the_api(tmp_path: Path) -> None:
@@ -169,6 +169,6 @@ async def test_logs_are_served_through_the_api(tmp_path: Path) -> None:
         async def told() -> bool:
             return (await site.client.get(f"{PODS}/escaping/log")).text == "up\n"
 
-        await site.until(told, 5, "the log")
+        await site.until(told, 30, "the log")
         kubeconfig = site.home / "lab" / "sites" / "bench" / "kubeconfig.json"
         assert site.addresses.api_url in kubeconfig.read_text()

@@ -77,7 +77,7 @@ class Cluster:
         """What a controller would do, on the server's loop."""
         done: Future[Any] = Future()
         self.loop.call_soon_threadsafe(lambda: done.set_result(action(self.store)))
-        return done.result(timeout=5)
+        return done.result(timeout=30)
 
     @property
     def core(self) -> Any:
@@ -112,7 +112,7 @@ def cluster() -> Iterator[Cluster]:
         api.rest_client.pool_manager.clear()
     asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(5)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(timeout=5)
+    thread.join(timeout=30)
     assert not thread.is_alive()
     loop.close()
 
@@ -329,7 +329,7 @@ class TestOfficialClient:
         assert refused(lambda: cluster.core.connect_get_namespaced_service_proxy("web", "default"))[0] == 404
         for _ in range(2):
             refused(lambda: client.NetworkingV1Api(cluster.api).list_ingress_for_all_namespaces())
-        listed = httpx.get(f"{cluster.url}/tandem/unsupported", timeout=5).json()["items"]
+        listed = httpx.get(f"{cluster.url}/tandem/unsupported", timeout=30).json()["items"]
         assert {entry["path"]: entry["count"] for entry in listed} == {
             "/apis/apps/v1/namespaces/default/statefulsets": 1,
             "/api/v1/namespaces/default/services/web/proxy": 1,
@@ -369,7 +369,7 @@ class TestKr8s:
     async def test_watch(self, api: Any, cluster: Cluster) -> None:
         seen = []
         await (await AsyncPod(pod("a"), api=api)).create()
-        async with asyncio.timeout(10), contextlib.aclosing(api.watch("pods", namespace="default")) as changes:
+        async with asyncio.timeout(30), contextlib.aclosing(api.watch("pods", namespace="default")) as changes:
             async for kind, entry in changes:
                 seen.append((kind, entry.name))
                 if len(seen) == 1:
@@ -407,7 +407,7 @@ def test_a_followed_log_ends_with_its_pod(cluster: Cluster) -> None:
     manifest["spec"]["nodeName"] = "n1"
     cluster.core.create_namespaced_pod("default", manifest)
     url = f"{cluster.url}/api/v1/namespaces/default/pods/web/log?follow=true"
-    with httpx.stream("GET", url, timeout=10) as response:
+    with httpx.stream("GET", url, timeout=30) as response:
         lines = response.iter_lines()
         assert next(lines) == "default/web/main line 0"
         cluster.inside(lambda store: store.delete(kinds.POD, "default", "web", grace_period_seconds=0))
@@ -419,7 +419,7 @@ def test_a_followed_tail_repeats_no_line(cluster: Cluster, monkeypatch: pytest.M
     manifest["spec"]["nodeName"] = "n1"
     cluster.core.create_namespaced_pod("default", manifest)
     url = f"{cluster.url}/api/v1/namespaces/default/pods/web/log?follow=true&tailLines=2"
-    with httpx.stream("GET", url, timeout=10) as response:
+    with httpx.stream("GET", url, timeout=30) as response:
         lines = response.iter_lines()
         assert [next(lines)[-1], next(lines)[-1]] == ["3", "4"]
         monkeypatch.setitem(LOG, "lines", 6)
@@ -431,7 +431,7 @@ def test_a_followed_tail_repeats_no_line(cluster: Cluster, monkeypatch: pytest.M
 class TestPlainRequests:
     @pytest.fixture
     def http(self, cluster: Cluster) -> Iterator[httpx.Client]:
-        with httpx.Client(base_url=cluster.url, timeout=10) as http:
+        with httpx.Client(base_url=cluster.url, timeout=30) as http:
             yield http
 
     def test_unknown_fields_warn_or_fail_as_asked(self, http: httpx.Client) -> None:
@@ -499,7 +499,7 @@ class TestPlainRequests:
 
     def test_a_watcher_that_does_not_read_is_cut_off(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(streaming, "WRITE_SECONDS", 0.2)
-        with httpx.stream("GET", f"{cluster.url}/api/v1/configmaps?watch=true", timeout=10) as response:
+        with httpx.stream("GET", f"{cluster.url}/api/v1/configmaps?watch=true", timeout=30) as response:
             config = {"metadata": {"generateName": "c-"}, "data": {"text": "x" * 500_000}}
             for _ in range(40):
                 cluster.inside(lambda store: store.create(kinds.CONFIG_MAP, config))

@@ -45,7 +45,7 @@ async def prober(endpoint):
     await subject.stop()
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"

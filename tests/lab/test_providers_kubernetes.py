@@ -57,7 +57,7 @@ class Site:
         self._run(self._runner.cleanup())
         self._run(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(30)
         self._loop.close()
 
     def get(self, path: str) -> dict[str, Any] | None:
@@ -153,7 +153,7 @@ def answer_soon(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     return thread, result
 
 
-def until(found: Callable[[], Any], seconds: float = 5.0) -> Any:
+def until(found: Callable[[], Any], seconds: float = 30.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < deadline, "it did not come to pass"
@@ -353,7 +353,7 @@ def test_an_update_waits_until_the_rollout_is_done(session: Session, site: Site)
     time.sleep(0.2)
     assert not result, "one of two is not enough"
     site.set_status(path, {"availableReplicas": 2})
-    thread.join(10)
+    thread.join(30)
     assert isinstance(result[0], Made), result[0]
     assert result[0].state["status"]["availableReplicas"] == 2
     session.delete(result[0])
@@ -364,7 +364,7 @@ def test_a_cancelled_engine_is_not_kept_waiting(session: Session, site: Site, mo
     thread, result = answer_soon(lambda: session.up(DEPLOYMENT, "stopped", **deployment("stopped")))
     until(lambda: site.get("/apis/apps/v1/namespaces/default/deployments/stopped"))
     session.stub.Cancel(empty_pb2.Empty())
-    thread.join(5)
+    thread.join(30)
     assert "Deployment default/stopped: the wait was cancelled" in str(result[0].details())
 
 
@@ -462,7 +462,7 @@ def test_a_deployment_that_does_not_come_up_names_itself_and_the_cause(
     name = f"cause-{request.node.callspec.id}"
     thread, result = answer_soon(lambda: session.up(DEPLOYMENT, name, **deployment(name)))
     broken_pod(site, name, status)
-    thread.join(10)
+    thread.join(30)
     assert isinstance(result[0], grpc.RpcError), result[0]
     message = result[0].details()  # type: ignore[attr-defined]
     assert f"Deployment default/{name}:" in message
@@ -489,7 +489,7 @@ def test_the_probes_last_answer_is_told(session: Session, site: Site) -> None:
         "message": "Readiness probe failed: HTTP probe failed with statuscode: 404",
     }
     site.post("/api/v1/namespaces/default/events", event)
-    thread.join(10)
+    thread.join(30)
     assert "statuscode: 404" in str(result[0].details())
 
 
@@ -509,7 +509,7 @@ def test_a_load_balancer_waits_for_its_address(session: Session, site: Site) -> 
     until(lambda: site.get(path))
     assert not result
     site.set_status(path, {"loadBalancer": {"ingress": [{"ip": "127.10.0.10"}]}})
-    thread.join(10)
+    thread.join(30)
     assert isinstance(result[0], Made), result[0]
 
 
@@ -521,7 +521,7 @@ def test_a_failed_job_is_an_error_at_once(session: Session, site: Site) -> None:
     until(lambda: site.get(path))
     failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too often"}
     site.set_status(path, {"conditions": [failed]})
-    thread.join(10)
+    thread.join(30)
     assert "Job default/once: failed: BackoffLimitExceeded: too often" in str(result[0].details())
 
 

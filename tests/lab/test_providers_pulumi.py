@@ -106,7 +106,7 @@ def store() -> Iterator[str]:
         yield f"http://127.82.0.3:{port}"
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class Stage:
         return self.status(bucket, key)
 
     def report(self) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"{self.url}/tandem/replication", timeout=5).json()
+        found: dict[str, Any] = httpx.get(f"{self.url}/tandem/replication", timeout=30).json()
         return found
 
 

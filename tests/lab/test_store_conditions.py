@@ -68,7 +68,7 @@ def refused(status, call, **arguments) -> bool:
 def anonymous(bucket, key, method="GET"):
     request = urllib.request.Request(f"{URL}/{bucket}/{key}", method=method)  # noqa: S310  # the store of this test
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -152,7 +152,7 @@ def test_a_key_has_one_writer_at_a_time_and_other_keys_do_not_wait() -> None:
             with locks.only("b"):
                 order.append("first")
             assert concurrent.futures.wait([waiting], timeout=0.1).not_done
-        waiting.result(timeout=5)
+        waiting.result(timeout=30)
     assert order == ["first", "second"]
 
 
@@ -210,7 +210,7 @@ def test_a_public_policy_opens_nothing_where_public_buckets_are_restricted(s3, b
     assert anonymous(bucket, "drain/private")[0] == 403
     assert s3.get_object(Bucket=bucket, Key="drain/private")["Body"].read() == b"mark"
     signed = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "drain/private"})
-    with urllib.request.urlopen(signed, timeout=5) as answer:  # noqa: S310  # the store of this test
+    with urllib.request.urlopen(signed, timeout=30) as answer:  # noqa: S310  # the store of this test
         assert answer.read() == b"mark"
 
 

@@ -63,7 +63,7 @@ def test_each_site_has_a_store_of_its_own_and_losing_one_loses_only_that(lab, cl
 
     member = LabState.read(lab).members["store-other"]
     assert stop(member.pid, member.started, grace_seconds=5)
-    assert wait_until(lambda: not alive(member.pid, member.started), 5)
+    assert wait_until(lambda: not alive(member.pid, member.started), 30)
     with pytest.raises((EndpointConnectionError, ConnectionClosedError)):
         second.list_buckets()
     assert [bucket["Name"] for bucket in first.list_buckets()["Buckets"]] == ["models"]

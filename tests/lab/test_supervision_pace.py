@@ -62,7 +62,7 @@ class Stage:
 
     async def until_told(self) -> int:
         """How often the application had been asked when something was decided."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.decided.wait()
         self.decided.clear()
         return self.application.asked

@@ -157,7 +157,7 @@ def test_a_member_that_dies_later_is_an_error_shown_and_not_restarted(home, monk
     assert command(home, monkeypatch, "status").exit_code == 0
     state = LabState.read(home)
     os.kill(state.members["site"].pid, signal.SIGKILL)
-    assert wait_until(lambda: LabState.read(home).members["site"].state == "ended", 5)
+    assert wait_until(lambda: LabState.read(home).members["site"].state == "ended", 30)
     shown = command(home, monkeypatch, "status", "--json")
     assert shown.exit_code == 1
     assert json.loads(shown.stdout)["troubles"][0].startswith("site ended with status -9")

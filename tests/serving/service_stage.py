@@ -53,11 +53,11 @@ class Service:
         thread = threading.Thread(target=self._loop.run_until_complete, args=(serve(),), daemon=True)
         thread.start()
         try:
-            assert started.wait(5)
+            assert started.wait(30)
             yield self
         finally:
             self._loop.call_soon_threadsafe(stop.set)
-            thread.join(5)
+            thread.join(30)
             self._loop.close()
 
 

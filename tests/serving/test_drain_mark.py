@@ -186,13 +186,13 @@ async def test_one_question_at_a_time_waits_for_an_agent(monkeypatch: pytest.Mon
 
     def slow(_: object) -> None:
         asked.set()
-        answered.wait(5)
+        answered.wait(30)
 
     monkeypatch.setattr(ContainerProvider, "load", slow)
     given = signer("eu-central-1", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials"})
     assert given is not None
     first = asyncio.create_task(asyncio.to_thread(given.headers, "http://store/x"))
-    assert await asyncio.to_thread(asked.wait, 5)
+    assert await asyncio.to_thread(asked.wait, 30)
     with pytest.raises(CredentialsError, match="have not come yet"):
         given.headers("http://store/x")
     answered.set()
@@ -210,7 +210,7 @@ def test_a_pod_that_is_given_nothing_to_sign_with_asks_openly(region: str, envir
 
 async def test_without_a_url_nobody_looks() -> None:
     mark = DrainMark("", "")
-    await asyncio.wait_for(mark.run(), 1)
+    await asyncio.wait_for(mark.run(), 30)
     assert not mark.present
 
 

@@ -34,7 +34,7 @@ OfGrpc.__module__ = "grpc._cython.cygrpc"
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(asyncio.wait_for(coroutine, 20))
+        return runner.run(asyncio.wait_for(coroutine, 30))
 
 
 async def calls_for(kind: type[Poller], wake_ups: int) -> int:

@@ -201,7 +201,7 @@ async def test_a_server_that_lost_its_power_is_left_after_one_timeout(triton: Tr
             await asyncio.sleep(0.15)  # a channel's rest
             with pytest.raises(InferenceTimeoutError):
                 await ask(inference, 0.2)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 while not await answers(inference):
                     pass
             assert front.silenced >= 1, "some of the new connections met the dead server as well"
@@ -335,7 +335,7 @@ async def test_questions_at_once_to_versions_at_random_are_all_answered(
 ) -> None:
     chance = random.Random(7)  # noqa: S311  no secret, the order of answers
     triton.turns = [chance.choice([OLD, NEW]) for _ in range(997)]
-    asked = (inference.ask(words, deadline_seconds=5, lane=Lane.USERS) for _ in range(200))
+    asked = (inference.ask(words, deadline_seconds=30, lane=Lane.USERS) for _ in range(200))
     answers = await asyncio.gather(*asked)
     assert {answer.digest for answer in answers} == {OLD, NEW}
 

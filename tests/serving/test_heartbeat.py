@@ -149,11 +149,11 @@ def test_one_that_no_longer_goes_round_is_not_alive_and_says_so() -> None:
     server = serve_liveness(beat, ADDRESS, 0)
     url = f"http://{ADDRESS}:{server.server_port}/livez"
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # the server of this test
+        with urllib.request.urlopen(url, timeout=30) as answer:  # the server of this test
             assert answer.status == 200
         now[0] = SILENT_ROUNDS + 0.1
         with pytest.raises(urllib.error.HTTPError, match="503") as refused:
-            urllib.request.urlopen(url, timeout=5)
+            urllib.request.urlopen(url, timeout=30)
         refused.value.close()
     finally:
         server.shutdown()
@@ -182,7 +182,7 @@ def test_the_process_speaks_by_its_environment_and_ends_when_told(site: Site) ->
     while site.heard < 3 and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
-    _, log = running.communicate(timeout=15)
+    _, log = running.communicate(timeout=30)
     assert site.heard >= 3, log
     assert running.returncode == 0
     assert b"the site is golden" in log

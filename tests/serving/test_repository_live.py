@@ -42,7 +42,7 @@ def test_a_trained_package_is_served_by_triton_and_its_golden_answer_turns_the_g
         client = grpc.InferenceServerClient(f"{ADDRESS}:8001")
         asked = grpc.InferInput("history", list(histories.shape), "INT64")
         asked.set_data_from_numpy(histories)
-        answer: Any = client.infer("recommender", [asked], client_timeout=10)
+        answer: Any = client.infer("recommender", [asked], client_timeout=30)
         client.close()
     items, scores = exported.answer(histories)
     assert np.array_equal(answer.as_numpy("items"), items)

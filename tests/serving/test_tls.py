@@ -51,7 +51,7 @@ def issue(folder: Path, serial: int, *, key_of_another: bool = False) -> tuple[s
 
 def shown() -> int:
     """Serial number of the certificate a new connection is shown."""
-    return x509.load_pem_x509_certificate(ssl.get_server_certificate((HOST, PORT), timeout=5).encode()).serial_number
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate((HOST, PORT), timeout=30).encode()).serial_number
 
 
 @pytest.fixture
@@ -68,14 +68,14 @@ def served(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
     assert not thread.is_alive()
 
 
 def test_a_gateway_answers_over_tls_and_takes_up_a_renewed_certificate_while_connections_go_on(served: Path) -> None:
     trusted = ssl.create_default_context(cafile=str(served / "tls.crt"))
     trusted.check_hostname = False
-    with httpx.Client(base_url=f"https://{HOST}:{PORT}", verify=trusted, timeout=5) as client:
+    with httpx.Client(base_url=f"https://{HOST}:{PORT}", verify=trusted, timeout=30) as client:
         assert client.get("/livez").status_code == 200
         assert shown() == 1
         issue(served, 2)

@@ -30,7 +30,7 @@ def elsewhere(purpose: str = "drill switchover", **changes: object) -> Holder:
     return replace(Holder.me("lab", purpose, 60.0), owner="eve@far 7", process="another-boot/1/7:1", **changes)
 
 
-def until(condition: object, seconds: float = 10.0) -> None:
+def until(condition: object, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "it did not come to pass"
@@ -81,11 +81,11 @@ def test_of_many_at_once_one_gets_it(stores: signal_stage.Stores, tmp_path: Path
     refused: list[str] = []
 
     def contend(number: int) -> None:
-        start.wait(10)
+        start.wait(30)
         try:
             with lock.hold("lab", tmp_path / str(number), stores.stores(), f"up {number}"):
                 got.append(number)
-                release.wait(20)
+                release.wait(30)
         except LockedError as error:
             refused.append(str(error))
 
@@ -197,7 +197,7 @@ def test_a_holder_that_was_killed_does_not_lock_out_its_own_machine(
                 pass
         finally:
             holder.kill()
-            holder.wait(10)
+            holder.wait(30)
     with lock.hold("lab", tmp_path / "one", stores.stores(), "drill") as held:
         assert held.sites == ["private", "public"]
 

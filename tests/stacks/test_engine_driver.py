@@ -159,7 +159,7 @@ def test_a_lab_that_is_not_up_is_said_so(workspace: Workspace) -> None:
 
 def test_stacks_of_one_layer_run_side_by_side_and_a_failure_ends_the_walk() -> None:
     stacks = [StackName.parse(f"storage-{site}.dev") for site in "ab"]
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=30)
     begun = []
 
     def work(stack: StackName) -> None:

@@ -296,7 +296,7 @@ def test_a_site_that_is_well_or_unknown_is_not_forgotten(workspace: Workspace, m
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(30)
     assert recorded(workspace) != before
 
 

@@ -136,7 +136,7 @@ def test_users_who_are_all_answered_have_nothing_to_say_and_go_with_their_block(
 ) -> None:
     with asking(monkeypatch, sample("private"), sample("edge")) as beside:
         beside.check()
-        beside.until(lambda seen: answered_by(seen, 0) == {"private", "edge"}, 5, "nobody came")
+        beside.until(lambda seen: answered_by(seen, 0) == {"private", "edge"}, 30, "nobody came")
     assert not beside._thread.is_alive()
 
 
@@ -145,7 +145,7 @@ def test_one_failed_user_and_an_end_of_the_load_are_not_as_promised(monkeypatch:
     with failing as beside, pytest.raises(TrialError, match="1 of 2 requests failed, the first"):
         beside.until(lambda _: False, 5, "never")
     with asking(monkeypatch, sample("private"), trouble=NotRun("it died")) as beside:
-        beside._thread.join(5)
+        beside._thread.join(30)
         with pytest.raises(TrialError, match="the users' load ended: it died"):
             beside.check()
 
