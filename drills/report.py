@@ -45,17 +45,20 @@ def progress(phase: str, samples: Sequence[Sample], started: float, broken: floa
 
 
 def scoreboard(content: dict[str, Any], console: Console) -> None:
-    """Objectives beside measurements, then counts per stretch and client class."""
+    """Objectives beside measurements, then counts per stretch and client class, and whose answers they were.
+
+    As wide as a terminal usually is, 80 columns, while the names of sites and classes are short.
+    """
     verdict = content["status"]
     style = STYLE_OF_VERDICT.get(verdict, "bold")
     console.print(f"[{style}]{verdict.upper()}[/{style}]  {content['drill']} in {content['env']}", highlight=False)
     console.print(content["heading"], style="dim", highlight=False)
     console.print(content.get("reason", ""), highlight=False, markup=False)
     if content.get("findings"):
-        console.print(_objectives(content["findings"]))
+        console.print("", _objectives(content["findings"]))
     measures = content.get("measures") or {}
     if any(True for _ in rows(measures)):
-        console.print(_requests(measures))
+        console.print("", _requests(measures), "", _answered(measures), "")
     if lag := measures.get("generator_lag"):
         console.print(lag_sentence(lag), style="dim", highlight=False)
     for site, digests in (measures.get("digests") or {}).items():
@@ -81,18 +84,27 @@ def _requests(measures: dict[str, Any]) -> Table:
     table.add_column("users")
     for heading in ("requests", "failures", "available", "p50 ms", "p99 ms", "max ms"):
         table.add_column(heading, justify="right")
-    table.add_column("answers by site")
     for stretch, users, row in rows(measures):
         latency = row["latency_ms"]
         table.add_row(
-            stretch,
+            stretch if users == "all" else "",
             users,
             str(row["requests"]),
             str(row["failures"]),
             percent(row["availability"]),
             *(milliseconds(latency[name]) for name in ("p50", "p99", "max")),
-            "  ".join(f"{site} {count}" for site, count in row["answers_by_site"].items()),
         )
+    return table
+
+
+def _answered(measures: dict[str, Any]) -> Table:
+    counts = {stretch: measures[stretch]["answers_by_site"] for stretch in STRETCHES if measures.get(stretch)}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("answered by")
+    for stretch in counts:
+        table.add_column(stretch, justify="right")
+    for site in dict.fromkeys(site for by_site in counts.values() for site in by_site):
+        table.add_row(site, *(str(by_site.get(site, 0)) for by_site in counts.values()))
     return table
 
 

@@ -112,8 +112,8 @@ def test_a_load_without_failures_says_so(tmp_path: Path) -> None:
     assert "nothing failed" in text
 
 
-def printed(content: dict[str, Any]) -> str:
-    console = Console(file=io.StringIO(), width=200)
+def printed(content: dict[str, Any], width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width)
     scoreboard(content, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -122,10 +122,16 @@ def printed(content: dict[str, Any]) -> str:
 def test_the_scoreboard_has_a_row_for_each_stretch_and_class() -> None:
     text = printed(journal(reason="missed [red]"))
     assert re.search(r"before +all +500 +0 +100.000 %", text)
-    assert re.search(r"before +dns-keepalive +250 +0", text)
+    assert re.search(r"before +all.*\n +dns +250 +0 .*\n +dns-keepalive +250 +0 ", text)
     assert re.search(r"during +all +500 +20 +96.000 %", text)
     assert "during     dns" not in text, "one class alone is all users"
     assert "missed [red]" in text
+
+
+def test_the_scoreboard_fits_a_terminal_of_80_columns() -> None:
+    content = journal()
+    del content["measures"]["digests"], content["measures"]["generator_lag"]
+    assert printed(content, width=80) == printed(content), "no cell is cut off or broken over lines"
 
 
 def test_users_behind_a_cut_are_rows() -> None:
