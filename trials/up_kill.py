@@ -36,6 +36,10 @@ CREATION: Final = "creation"
 CHANGE: Final = "change"
 FIRST_SECONDS: Final = 1.0
 """Before this the command has only read its own modules."""
+TRIES: Final = 3
+"""So often an `up` may end before it is struck: it took less time than the one before."""
+SOONER: Final = 0.9
+"""Each time it did, the next is struck after so much of what it took."""
 WEIGHTS: Final = ({"private": 70, "public": 30}, {"private": 60, "public": 40})
 GATEWAYS: Final = (2, 3)
 
@@ -64,35 +68,41 @@ class Trial:
     say: Callable[[str], None]
     bare: Counter[str]
     whole: Counter[str]
-    creation_seconds: float
-    """An `up` that creates everything above the stores takes about so long."""
-    change_seconds: float = 0.0
-    """The last `up` that found little to do took so long; a change is struck after a creation was."""
+    seconds: dict[str, float]
+    """What is struck, to how long the last one took that nobody struck."""
     changed: bool = False
 
     def run(self, strike: Strike) -> list[str]:
         """What is wrong afterwards; nothing when the next `up` brought everything where it should be."""
         wrong = []
-        if strike.what == CREATION:
-            destroy(self.line)
-            wrong += [f"after destroy: {each}" for each in different(self.bare, held(self.line.home))]
+        for tries in range(TRIES):
+            wrong += self._begin(strike.what)
+            after = max(FIRST_SECONDS, strike.after * SOONER**tries * self.seconds[strike.what])
+            ended = strike_up(self.line, after)
+            if ended is None:
+                self.say(f"  struck after {after:.1f} s")
+                break
+            self.say(f"  it had ended after {ended:.1f} s, before it could be struck: once more")
+            self.seconds[strike.what] = ended
         else:
-            self.changed = not self.changed
-            change(self.line, self.changed)
-        seconds = max(FIRST_SECONDS, strike.after * self._seconds(strike.what))
-        ended = strike_up(self.line, seconds)
-        self.say(f"  it had ended within {seconds:.1f} s" if ended else f"  struck after {seconds:.1f} s")
+            return [*wrong, f"it had ended {TRIES} times before it could be struck, so nothing was tried"]
         self.line.tandem("up", "--env", ENV)
         began = time.monotonic()
         again: dict[str, dict[str, int]] = json.loads(self.line.tandem("up", "--env", ENV, "--json"))
-        self.change_seconds = time.monotonic() - began
+        self.seconds[CHANGE] = time.monotonic() - began
         wrong += [
             f"a second up still changes {stack}: {counts}" for stack, counts in again.items() if set(counts) - {"same"}
         ]
         return wrong + different(self.whole, held(self.line.home))
 
-    def _seconds(self, what: str) -> float:
-        return self.creation_seconds if what == CREATION else self.change_seconds
+    def _begin(self, what: str) -> list[str]:
+        """Let there be something to do; what a destroy left."""
+        if what == CREATION:
+            destroy(self.line)
+            return [f"after destroy: {each}" for each in different(self.bare, held(self.line.home))]
+        self.changed = not self.changed
+        change(self.line, self.changed)
+        return []
 
 
 def destroy(line: Line) -> None:
@@ -116,9 +126,10 @@ def override(line: Line, stack: str, values: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-def strike_up(line: Line, after_seconds: float) -> bool:
-    """Start an `up` and kill all of its processes at once; whether it had ended by itself."""
+def strike_up(line: Line, after_seconds: float) -> float | None:
+    """Start an `up` and kill all of its processes at once; after how many seconds it ended, if it had by then."""
     log = (line.home / "struck-up.log").open("ab")
+    began = time.monotonic()
     with log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tandem", "up", "--env", ENV],
@@ -133,10 +144,10 @@ def strike_up(line: Line, after_seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         pass
     else:
-        return True
+        return time.monotonic() - began
     kill_tree(process.pid)
     process.wait(30)
-    return False
+    return None
 
 
 def kill_tree(pid: int) -> None:
@@ -156,7 +167,7 @@ def carry_out(
     bare = held(line.home)
     began = time.monotonic()
     line.tandem("up", "--env", ENV)
-    trial = Trial(line, say, bare, held(line.home), creation_seconds=time.monotonic() - began)
+    trial = Trial(line, say, bare, held(line.home), {CREATION: time.monotonic() - began})
     done = []
     for number, strike in enumerate(strikes(times, chance), start=1):
         say(f"{number} of {times}: {strike}")

@@ -13,7 +13,7 @@ from trials.up_kill import CHANGE, CREATION, Strike, Trial
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 CREATION_SECONDS = 20.0
-"""On a machine with nothing else to do; the `up` of a busy one is struck in its first half."""
+"""On a machine with nothing else to do; the `up` of a busy one is struck earlier in its course."""
 
 
 def test_an_up_that_died_is_made_good_by_the_next(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_an_up_that_died_is_made_good_by_the_next(line: Line, monkeypatch: pytes
     driven = trials_line.Line(line.home, print)
     whole = held(line.home)
     up_kill.destroy(driven)
-    trial = Trial(driven, print, held(line.home), whole, CREATION_SECONDS)
+    trial = Trial(driven, print, held(line.home), whole, {CREATION: CREATION_SECONDS})
     for what in (CREATION, CHANGE, CHANGE):
         strike = Strike(what, chance.random())
         print(strike)
