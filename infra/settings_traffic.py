@@ -14,6 +14,8 @@ from infra.site_check import ASKED, HEARD, SiteCheck
 
 ALIAS_TTL_SECONDS: Final = 60
 """Route 53 answers an alias of a load balancer with this one; none can be chosen."""
+MARK_STORES: Final = 3
+"""In so many others' stores a site's marks count: losing two of them is survivable, and checks grow as sites do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class TrafficSettings(AwsSettings):
     alias_sites: tuple[str, ...] = ()
     """Sites whose records are aliases of their load balancer; the others' records hold the edge's address."""
     signal_stores: tuple[str, ...] = ()
-    """Sites in whose signal bucket the others' drain marks count; none named means all."""
+    """Sites in whose signal bucket the others' drain marks count; none named means three others for each."""
     site_checks: tuple[SiteCheck, ...] = ()
     """How sites are judged that the checkers do not ask at their edge; the others are."""
     certificates: dict[str, str] = field(default_factory=dict)
@@ -68,8 +70,14 @@ class TrafficSettings(AwsSettings):
     """Largest share of failed requests while it is watched, as a multiple of what the availability objective allows."""
 
     def drain_stores(self, site: str) -> tuple[str, ...]:
-        """Sites in whose signal bucket a drain mark of `site` counts: others, for its own may be lost with it."""
-        chosen = self.signal_stores or tuple(self.sites)
+        """Sites in whose signal bucket a drain mark of `site` counts: others, for its own may be lost with it.
+
+        Where none are named, those that follow it by name. A site that comes or goes changes one of them at most, so
+        a mark that lies there goes on counting.
+        """
+        names = sorted(self.sites)
+        after = names.index(site) + 1
+        chosen = self.signal_stores or (names[after:] + names[: after - 1])[:MARK_STORES]
         return tuple(sorted(set(chosen) - {site})) or (site,)
 
     def check_of(self, site: str) -> SiteCheck:

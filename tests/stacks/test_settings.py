@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -311,3 +312,16 @@ def test_two_keys_of_one_name_have_one_meaning() -> None:
             if not settings.required(entry):
                 defaults.setdefault(entry.name, set()).add(str(entry.default))
     assert [name for name, found in defaults.items() if len(found) > 1] == []
+
+
+def test_a_mark_counts_in_three_other_stores_and_goes_on_counting_when_a_site_comes(stack_config: Any) -> None:
+    stack_config(tracked("traffic.lab"))
+    traffic = settings.read("traffic", None)
+    assert isinstance(traffic, settings.TrafficSettings)
+    for names in (["a", "b", "c", "d", "e", "f"], ["a", "b", "c", "d"]):
+        before = dataclasses.replace(traffic, sites=dict.fromkeys(names, 1))
+        after = dataclasses.replace(traffic, sites=dict.fromkeys([*names, "bb"], 1))
+        stores = {site: set(before.drain_stores(site)) for site in names}
+        assert all(site not in chosen and len(chosen) == 3 for site, chosen in stores.items())
+        assert all(len(chosen & set(after.drain_stores(site))) >= 2 for site, chosen in stores.items())
+        assert Counter(store for chosen in stores.values() for store in chosen) == dict.fromkeys(names, 3)
