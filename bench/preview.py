@@ -3,6 +3,9 @@
 Previews of prod with 2, 5 and 10 sites, by the command a person types. Further sites are settings files in a home of
 their own, made from those of the two tracked sites; no tracked file is touched.
 
+Kinds of sites take turns. Where their number is odd, one kind is more often there, and a public site declares three
+times what a private one does: then each kind is it once, and the mean counts.
+
 What is compared is processor time: with two stacks at a time, five sites leave a core idle for a sixth of the way, and
 seconds on a clock would tell that instead. A preview has to start, whatever it is of: the command and the programs'
 libraries are imported. That is measured in the same rounds and taken off before anything is divided by sites. The sizes
@@ -27,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Final, NamedTuple
 
 import psutil
@@ -68,6 +72,8 @@ class Preview:
     """One preview of an environment with so many sites, in the home where its settings are."""
 
     sites: int
+    first: int
+    """Which of the tracked sites is copied first."""
     home: Path
 
     def run(self) -> tuple[Cost, int]:
@@ -115,13 +121,14 @@ class Preview:
 
 @dataclass(frozen=True)
 class Size:
-    """What was measured for so many sites."""
+    """What was measured for so many sites, the mean of their mixes."""
 
     sites: int
-    resources: int
+    resources: float
     cost: Cost
     start: Cost
     bytes: int
+    """Of the mix that holds most."""
 
     @property
     def per_site(self) -> float:
@@ -174,10 +181,17 @@ def held(pid: int) -> int:
     return total
 
 
-def settings(sites: int) -> dict[str, dict[str, Any]]:
+def mixes(sites: int) -> range:
+    """Which tracked sites to copy first, so that no kind is more often there than another."""
+    tracked = len(_config(TRAFFIC)["tandem:sites"])
+    return range(tracked if sites % tracked else 1)
+
+
+def settings(sites: int, first: int) -> dict[str, dict[str, Any]]:
     """Settings files, by name, that make an environment of so many sites out of the tracked one of two."""
     traffic = _config(TRAFFIC)
     tracked = sorted(traffic["tandem:sites"])
+    tracked = [*tracked[first:], *tracked[:first]]
     copies = [(tracked[number % len(tracked)], number // len(tracked) + 1) for number in range(len(tracked), sites)]
     found: dict[str, dict[str, Any]] = {}
     members: dict[str, list[str]] = {site: [site] for site in tracked}
@@ -232,20 +246,27 @@ def write(home: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
 def measure(home: Path, sizes: Sequence[int], rounds: int, say: Callable[[str], None]) -> list[Size]:
     """Every size as cheap as its cheapest round. Raises BenchError."""
-    previews = [Preview(sites, home / str(sites)) for sites in sizes]
+    previews = [Preview(sites, first, home / f"{sites}-{first}") for sites in sizes for first in mixes(sites)]
     for each in previews:
-        write(each.home, settings(each.sites))
+        write(each.home, settings(each.sites, each.first))
     starts: list[Cost] = []
-    costs: dict[int, list[Cost]] = {sites: [] for sites in sizes}
-    resources: dict[int, int] = {}
+    costs: dict[Preview, list[Cost]] = {each: [] for each in previews}
+    resources: dict[Preview, int] = {}
     for number in range(rounds):
         starts.append(starting(home))
         for each in previews:
-            cost, resources[each.sites] = each.run()
-            costs[each.sites].append(cost)
+            cost, resources[each] = each.run()
+            costs[each].append(cost)
             say(f"round {number + 1}: {each.sites} sites in {cost.clock_seconds:.1f} s")
     start = min(starts)
-    return [Size(each.sites, resources[each.sites], min(costs[each.sites]), start, each.memory()) for each in previews]
+    found = []
+    for sites in sizes:
+        of_size = [each for each in previews if each.sites == sites]
+        cheapest = [min(costs[each]) for each in of_size]
+        cost = Cost(*(fmean(each) for each in zip(*cheapest, strict=True)))
+        held_bytes = max(each.memory() for each in of_size)
+        found.append(Size(sites, fmean(resources[each] for each in of_size), cost, start, held_bytes))
+    return found
 
 
 def spread(sizes: Sequence[Size]) -> float:
@@ -263,7 +284,7 @@ def table(sizes: Sequence[Size]) -> Table:
     for size in sizes:
         shown.add_row(
             str(size.sites),
-            str(size.resources),
+            f"{size.resources:.0f}",
             f"{size.cost.clock_seconds:.1f}",
             f"{size.cost.processor_seconds:.1f}",
             f"{size.per_site:.2f}",

@@ -1,8 +1,9 @@
 """Runs programs in dry run and writes down what they declare; a script, so that it runs with any revision's code.
 
 It imports the programs' libraries once and forks a process for each stack: one program per process, without paying for
-the imports each time. Standard input has a JSON line per layer: a list of stacks with settings and the outputs of the
-stacks below. Each stack's result goes to its own file; a line on standard output says that the layer is done.
+the imports each time. Standard input has a JSON line per layer: a list of stacks with settings and the names of the
+stacks below. Each stack's result goes to its own file, where those above find its outputs; a line on standard output
+says that the layer is done.
 
     evaluator.py ROOT RESULTS
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -21,8 +23,10 @@ import runpy
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import pulumi
@@ -58,10 +62,16 @@ def main() -> None:
 
 def _import_once(root: Path) -> None:
     """What the programs import, without running any; a layer that cannot be imported says so when it is evaluated."""
+    gc.disable()  # nothing of it will ever be garbage
     for name in (*SDK, *(f"stacks.{path.stem}" for path in sorted((root / "stacks").glob("*.py")))):
         if not name.endswith(".__main__"):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
+    for module in [module for name, module in sys.modules.items() if name.split(".")[0] in {"infra", "stacks"}]:
+        for imported in [each for each in vars(module).values() if isinstance(each, ModuleType)]:
+            getattr(imported, "__all__", None)  # touched, as an SDK puts off importing its parts
+    gc.freeze()
+    gc.enable()
 
 
 def _layer(root: Path, results: Path, stacks: Iterable[Mapping[str, Any]]) -> None:
@@ -84,7 +94,7 @@ def _child(root: Path, result: Path, stack: Mapping[str, Any]) -> None:
     """Evaluate one stack and end; never returns."""
     signal.alarm(LIMIT_SECONDS)
     try:
-        found = evaluate(root, stack)
+        found = evaluate(root, result.parent, stack)
     except BaseException as error:  # noqa: BLE001 - whatever a program raises is its result
         found = {"errors": [_story(error)]}
     partial = result.with_suffix(".partial")
@@ -93,10 +103,11 @@ def _child(root: Path, result: Path, stack: Mapping[str, Any]) -> None:
     os._exit(0)
 
 
-def evaluate(root: Path, stack: Mapping[str, Any]) -> dict[str, Any]:
+def evaluate(root: Path, results: Path, stack: Mapping[str, Any]) -> dict[str, Any]:
     """What the program declares for a stack: resources in the order of their registration, outputs, or errors."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    monitor, engine = Monitor(stack), Engine()
+    pulumi.log.debug = _unsaid
+    monitor, engine = Monitor(stack, results), Engine()
     pulumi.runtime.set_all_config(stack["config"], stack["secret_keys"])
     pulumi.runtime.configure(
         # The SDK takes a monitor in place of an address, as its own mocks do.
@@ -107,6 +118,7 @@ def evaluate(root: Path, stack: Mapping[str, Any]) -> dict[str, Any]:
     sys.argv = ["."]
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    loop.set_default_executor(AtOnce())
     try:
         loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: _run(folder)))
     except BaseException as error:  # noqa: BLE001 - whatever a program raises is its result
@@ -114,6 +126,10 @@ def evaluate(root: Path, stack: Mapping[str, Any]) -> dict[str, Any]:
     if monitor.errors or engine.errors:
         return {"errors": [*monitor.errors, *engine.errors]}
     return {"resources": monitor.resources, "outputs": monitor.outputs}
+
+
+def _unsaid(*_message: Any, **_about: Any) -> None:
+    """What the SDK says of its own steps: several lines per resource, a call each, and no preview shows one."""
 
 
 def _run(folder: Path) -> None:
@@ -133,6 +149,19 @@ def _settings(monitor: Monitor, engine: Engine, stack: str, root: Path) -> Any:
     )
     settings.root_directory = str(root)
     return settings
+
+
+class AtOnce(ThreadPoolExecutor):
+    """Answers in the thread that asks: nothing here waits, and what is declared comes in the same order always."""
+
+    def submit(self, asked: Callable[..., Any], /, *about: Any, **named: Any) -> Future[Any]:
+        """What `asked` returns or raises."""
+        answer: Future[Any] = Future()
+        try:
+            answer.set_result(asked(*about, **named))
+        except BaseException as error:  # noqa: BLE001 - handed on to who asked
+            answer.set_exception(error)
+        return answer
 
 
 class Engine:
@@ -165,9 +194,9 @@ ERROR: Final = 3
 class Monitor:
     """Takes registrations down; what a provider would compute stays unknown."""
 
-    def __init__(self, stack: Mapping[str, Any]) -> None:
+    def __init__(self, stack: Mapping[str, Any], results: Path) -> None:
         self._stack = str(stack["name"])
-        self._references: Mapping[str, Any] = stack["references"]
+        self._below = {name: results / f"{name}.json" for name in stack["below"]}
         self.resources: list[dict[str, Any]] = []
         self.outputs: dict[str, Any] = {}
         self.errors: list[str] = []
@@ -210,9 +239,10 @@ class Monitor:
                 " its id from the settings"
             )
         name = read(request.properties).get("name", request.id)
-        outputs = self._references.get(str(name).rpartition("/")[2])
-        if outputs is None:
+        below = self._below.get(str(name).rpartition("/")[2])
+        if below is None:
             raise self._failed(f"stack {name} is referred to and was not evaluated: it has no settings here, or failed")
+        outputs = json.loads(below.read_text(encoding="utf-8"))["outputs"]
         answer = {"name": name, "outputs": outputs, "secretOutputNames": []}
         urn = self._urn(request.parent, request.type, request.name)
         return resource_pb2.ReadResourceResponse(urn=urn, properties=write(answer))

@@ -75,7 +75,6 @@ def evaluate(workspace: Workspace, layers: Sequence[Sequence[StackName]]) -> Eva
     """
     declared = _declared_settings(workspace.root)
     stacks: dict[str, StackDeclared] = {}
-    exported: dict[str, dict[str, Any]] = {}
     errors: dict[str, list[str]] = {}
     settings: dict[str, Settings] = {}
     secrets: set[str] = set()
@@ -87,7 +86,7 @@ def evaluate(workspace: Workspace, layers: Sequence[Sequence[StackName]]) -> Eva
                 settings[str(stack)] = Settings(config, frozenset(keys), frozenset(workspace.settings(stack)))
                 secrets.update(text for key in keys for text in texts(config[key]))
                 secrets.update(text for value in config.values() for text in misplaced(value))
-                jobs.append({"name": str(stack), "config": config, "secret_keys": keys, "references": exported})
+                jobs.append({"name": str(stack), "config": config, "secret_keys": keys, "below": list(stacks)})
             ask(jobs)
             for job in jobs:
                 name = str(job["name"])
@@ -96,7 +95,6 @@ def evaluate(workspace: Workspace, layers: Sequence[Sequence[StackName]]) -> Eva
                     errors[name] = [str(each) for each in found["errors"]]
                     continue
                 stacks[name] = read(name, found)
-                exported[name] = found["outputs"]
                 for resource in stacks[name].resources:
                     secrets.update(texts([_at(resource.inputs, path) for path in resource.secrets]))
     return Evaluated(stacks, errors, frozenset(secrets), settings)
