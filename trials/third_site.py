@@ -53,9 +53,10 @@ NODE_LOSS: Final = "node-loss"
 LAYERS: Final = ("storage", "pool", "platform", "serving")
 
 
-def drills(guide: str) -> list[str]:
-    """The drills the guide names, one command each."""
-    return [line for line in block(guide, "third-site-drills").splitlines() if line]
+def drills(guide: str, kind: str) -> list[str]:
+    """The drills the guide names, one command each; a machine of a public third site has no switch to lose it by."""
+    named = [line for line in block(guide, "third-site-drills").splitlines() if line]
+    return [line for line in named if kind == "private" or NODE_LOSS not in line or site_of(line) != SITE]
 
 
 def site_of(drill: str) -> str:
@@ -259,7 +260,7 @@ def main(
     line, walk, code = Line(home.resolve(), say), Walk(say), 0
     os.environ["TANDEM_HOME"] = str(line.home)
     try:
-        known = drills(GUIDE.read_text(encoding="utf-8"))
+        known = drills(GUIDE.read_text(encoding="utf-8"), kind)
         chosen = [each for each in known if drill is None or any(words in each for words in drill)]
         carry_out(line, walk, chosen, clock_factor, kind)
     except (TrialError, DrillError) as error:

@@ -42,8 +42,10 @@ def test_the_guide_has_the_commands_of_every_step(name: str) -> None:
 
 
 def test_every_drill_of_the_guide_is_a_command_against_one_site() -> None:
-    found = drills(GUIDE.read_text(encoding="utf-8"))
+    found = drills(GUIDE.read_text(encoding="utf-8"), "private")
     assert all(each.startswith("tandem drill run ") for each in found)
+    public = drills(GUIDE.read_text(encoding="utf-8"), "public")
+    assert [each for each in found if each not in public] == [f"tandem drill run node-loss --env lab --site {SITE}"]
     sites = Counter(site_of(each) for each in found)
     assert sites[SITE] > 1, "the third site"
     assert set(sites) - {SITE}, "and the others"
