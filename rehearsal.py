@@ -21,7 +21,7 @@ from rich.table import Table
 ENV: Final = "lab"
 DRILLS: Final = ("drain", "switchover:down", "switchover:blackhole", "node-loss")
 STEP_DEADLINE_SECONDS: Final = 420
-TRAIN_SECONDS: Final = 30
+TRAIN_SECONDS: Final = 20
 STOP_GRACE_SECONDS: Final = 60
 
 console = Console(stderr=True)
@@ -157,20 +157,21 @@ def rehearse(
         if not keep:
             code = _take_down(walk) or code
     console.print(walk.table())
-    for journal in sorted(path for path in _home().glob(f"{ENV}/drills/*.json") if path.stat().st_mtime >= started):
-        tandem("drill", "report", str(journal))
+    journals = sorted(path for path in _home().glob(f"{ENV}/drills/*.json") if path.stat().st_mtime >= started)
+    if journals:
+        tandem("drill", "report", *map(str, journals))
     raise typer.Exit(code)
 
 
 def _walk(
     walk: Walk, data: str, drills: list[str], train_seconds: int, rate: float, topology: Path | None = None
 ) -> None:
-    with walk.step("bring the lab up: sites, stores, DNS, prober"):
-        tandem("lab", "down")
-        tandem("lab", "up", *([] if topology is None else ["--topology", str(topology)]))
     training = ["--data", data, "--out", str(_home() / "models"), "--seconds", str(train_seconds)]
     with _beside("model", "train", *training, "--json") as trained:
-        with walk.step("declare stores, pools and platforms; the recommender trains meanwhile"):
+        with walk.step("bring the lab up: sites, stores, DNS, prober; the recommender trains meanwhile"):
+            tandem("lab", "down")
+            tandem("lab", "up", *([] if topology is None else ["--topology", str(topology)]))
+        with walk.step("declare stores, pools and platforms; it goes on training"):
             tandem("up", "--env", ENV, "--layer", "storage", "--layer", "pool", "--layer", "platform")
         with walk.step("train the recommender to its end, package it as a version"):
             report = json.loads(trained())

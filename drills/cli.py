@@ -195,12 +195,13 @@ def undo(env: Env = "lab", outputs: OutputsFile = None) -> None:
 
 
 @app.command("report")
-def show(journal: Annotated[Path, typer.Argument(help="A drill's journal.")]) -> None:
-    """Print a journal's scoreboard and write its page again."""
-    content = json.loads(journal.read_text(encoding="utf-8"))
-    report.scoreboard(content, Console())
-    page = report.write(content, journal.with_suffix(".html"))
-    _console().print(f"journal {journal}\nreport  {page}")
+def show(journals: Annotated[list[Path], typer.Argument(help="Journals of drills.")]) -> None:
+    """Print each journal's scoreboard and write its page again."""
+    for journal in journals:
+        content = json.loads(journal.read_text(encoding="utf-8"))
+        report.scoreboard(content, Console())
+        page = report.write(content, journal.with_suffix(".html"))
+        _console().print(f"journal {journal}\nreport  {page}\n")
 
 
 def _fail(error: Exception, console: Console) -> typer.Exit:
