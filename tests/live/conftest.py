@@ -22,6 +22,8 @@ ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks")
 STEP_DEADLINE_SECONDS = 300
 CLOCK_FACTOR = 4
 HOLD_DOWN_SECONDS = 5
+PATIENT = {"request_timeout_seconds": "5.0", "objective_recovery_seconds": 45, "objective_p99_ms": 3000}
+"""What traffic promises here, as every processor is shared with other tests: seconds of grace, no speed."""
 PORT_BESIDE = 7361
 """Of the providers of a lab beside the one at the default addresses."""
 
@@ -87,14 +89,17 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> str:
 def whole_line(home: Path, package: str, blocks: Mapping[str, str] | None = None) -> Iterator[Line]:
     """A line that is up; with `blocks` at addresses of its own, by settings and the lab's description.
 
-    Health checks are four times faster than declared, and the hold-down is; `make rehearse` has the real clock.
+    Health checks are four times faster than declared, the hold-down is shorter and users are more patient;
+    `make rehearse` has the real clock and the declared promises.
     """
     trained = json.loads(package)
     options = ["--clock-factor", str(CLOCK_FACTOR)]
     if blocks:
         options += ["--topology", str(moved(home, blocks))]
+    driven = trials.line.Line(home, print)
+    override(driven, "traffic", PATIENT)
     for site in ("private", "public"):
-        override(trials.line.Line(home, print), f"serving-{site}", {"hold_down_seconds": HOLD_DOWN_SECONDS})
+        override(driven, f"serving-{site}", {"hold_down_seconds": HOLD_DOWN_SECONDS})
     try:
         run_tandem(home, "lab", "up", *options)
         run_tandem(home, "up", "--env", "lab", "--layer", "storage")
