@@ -24,6 +24,7 @@ from drills.sample import Lag, LoadResult, Outcome, Sample, Tally, append_jsonl
 
 __all__ = [
     "LAG_LIMIT_MS",
+    "LATE",
     "Lag",
     "LoadResult",
     "LoadSettings",
@@ -38,6 +39,7 @@ __all__ = [
 
 LAG_LIMIT_MS: Final = 1000
 """The second of grace in the bound of a recovery is the generator's: later still, it could have missed a failure."""
+LATE: Final = "the load generator was late"
 LINE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 SILENCE_SECONDS: Final = 30.0
 """The child says something several times a second."""
@@ -66,7 +68,7 @@ def refusal(lag: Lag, settings: Paced) -> str | None:
         rule = f"above the {LAG_LIMIT_MS} ms of grace"
     else:
         return None
-    return f"the load generator was late: {late}, {rule}"
+    return f"{LATE}: {late}, {rule}"
 
 
 async def run(

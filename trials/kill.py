@@ -34,7 +34,7 @@ from drills.settle import actions_of, left_behind
 from signals import snapshot
 from stacks.contract import Deployment
 from trials.cut import Way, ways
-from trials.line import ENV, ROOT, Line, TrialError
+from trials.line import ENV, RATE, ROOT, Line, TrialError
 from trials.table import a_line
 
 DRILLS: Final = (("switchover", "down", 10.0), ("node-loss", "", 30.0))
@@ -116,7 +116,7 @@ class Trial:
 
     def _start(self, strike: Strike, changed: Path) -> subprocess.Popen[bytes]:
         fault = ["--fault", strike.fault] if strike.fault else []
-        options = ["--outputs", str(changed), "--lease-seconds", f"{LEASE_SECONDS:g}", "--rate", "20"]
+        options = ["--outputs", str(changed), "--lease-seconds", f"{LEASE_SECONDS:g}", "--rate", f"{RATE:g}"]
         log = (self.line.home / "struck-drill.log").open("ab")
         with log:
             return subprocess.Popen(

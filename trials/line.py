@@ -18,6 +18,8 @@ ENV: Final = "lab"
 ROOT: Final = Path(__file__).resolve().parents[1]
 SITE: Final = "private"
 GATEWAYS: Final = "app.kubernetes.io/name=gateway"
+RATE: Final = 10.0
+"""Requests per second of a trial's users: enough for a quantile, and few beside what else the machine does."""
 SPREAD_SECONDS: Final = 60
 STEP_SECONDS: Final = 420
 TRAIN_SECONDS: Final = 15

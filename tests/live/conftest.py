@@ -22,7 +22,7 @@ ROOMS = ("drills", "infra", "lab", "serving", "signals", "stacks")
 STEP_DEADLINE_SECONDS = 300
 CLOCK_FACTOR = 4
 HOLD_DOWN_SECONDS = 5
-PATIENT = {"request_timeout_seconds": "5.0", "objective_recovery_seconds": 45, "objective_p99_ms": 3000}
+PATIENT = {"request_timeout_seconds": "5.0", "objective_recovery_seconds": 45, "objective_p99_ms": 2000}
 """What traffic promises here, as every processor is shared with other tests: seconds of grace, no speed."""
 PORT_BESIDE = 7361
 """Of the providers of a lab beside the one at the default addresses."""

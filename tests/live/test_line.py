@@ -14,8 +14,11 @@ import httpx
 import pytest
 
 from drills.journal import unfinished
+from drills.load import LATE
 from stacks.contract import LAYERS, Deployment, StackName
 from tests.live.conftest import ROOT, Line, environment
+from trials.line import RATE
+from trials.table import TRIES
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -58,8 +61,9 @@ def broken_file(path: Path, whole: str, broken: str) -> Iterator[None]:
 
 
 def start_drill(line: Line, *arguments: str) -> subprocess.Popen[str]:
+    users = ("--rate", f"{RATE:g}")
     return subprocess.Popen(
-        [sys.executable, "-m", "tandem", "drill", "run", "switchover", "--env", "lab", *arguments],
+        [sys.executable, "-m", "tandem", "drill", "run", "switchover", "--env", "lab", *users, *arguments],
         cwd=ROOT,
         env=environment(line.home),
         stdout=subprocess.PIPE,
@@ -187,8 +191,11 @@ def test_a_manifest_broken_on_purpose_fails_the_up_and_names_the_resource(line: 
 
 
 def test_the_switchover_holds_when_every_pod_of_a_site_is_gone(line: Line) -> None:
-    with start_drill(line, "--fault", "down", "--json") as process:
-        printed, said = process.communicate(timeout=DRILL_DEADLINE_SECONDS)
+    for _ in range(TRIES):  # of a drill that calls itself no evidence, as its own users were late
+        with start_drill(line, "--fault", "down", "--json") as process:
+            printed, said = process.communicate(timeout=DRILL_DEADLINE_SECONDS)
+        if LATE not in said + printed:
+            break
     assert process.returncode == 0, f"{said}\n{printed[:20_000]}"
     journal = json.loads(printed)
     measures = journal["measures"]

@@ -14,6 +14,7 @@ from drills.choice import Choice
 from drills.drill import NotRun, Verdict
 from drills.evidence import Evidence, Moments
 from drills.journal import Journal
+from drills.load import LATE
 from tests.drills.worlds import a_deployment
 from trials import table
 from trials.table import NO_BITE, NO_UNDO, ROWS, Cell, Row
@@ -87,6 +88,17 @@ def test_a_run_that_is_refused_has_missed_nothing(monkeypatch: pytest.MonkeyPatc
     cell = table.play(ROWS[0], Verdict.NOT_RUN, table.session.Make(), print, NO_BITE)
     assert cell.missed == ()
     assert not cell.right
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(2, Verdict.HELD), (9, Verdict.NOT_RUN)])
+def test_a_run_whose_users_were_late_is_played_again_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, late: int, verdict: Verdict
+) -> None:
+    ends = iter([{"status": "not run", "reason": f"{LATE}: 90 ms", "findings": []}] * late)
+    held = {"status": "held", "reason": "", "findings": []}
+    monkeypatch.setattr(table.session, "execute", lambda *_: SimpleNamespace(content=next(ends, held)))
+    assert table.play(ROWS[0], Verdict.HELD, table.session.Make(), print).verdict is verdict
+    assert len(list(ends)) == max(0, late - table.TRIES)
 
 
 def test_a_drill_that_is_stopped_stops_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
