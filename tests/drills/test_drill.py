@@ -177,7 +177,7 @@ async def test_leases_are_renewed_while_the_next_one_is_put_up(tmp_path: Path, m
 
     async def stand(lease: Stands, undos: object) -> None:
         if lease.site == "public":
-            await asyncio.wait_for(kept.wait(), 5)
+            await asyncio.wait_for(kept.wait(), 30)
 
     monkeypatch.setattr(Stands, "keep", keep)
     monkeypatch.setattr(Stands, "stand", stand)

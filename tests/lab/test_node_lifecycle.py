@@ -111,7 +111,7 @@ async def test_a_silent_node_is_unknown_tainted_and_behind_no_service(bench: Ben
         (UNREACHABLE, "NoSchedule", True),
         (UNREACHABLE, "NoExecute", True),
     }
-    await until(lambda: ready_endpoints(bench, "web") == {there: False, here: True}, 2)
+    await until(lambda: ready_endpoints(bench, "web") == {there: False, here: True}, 10)
     addresses = bench.store.get(ENDPOINTS, "default", "web")["subsets"][0]["addresses"]
     assert [each["targetRef"]["name"] for each in addresses] == [here]
     assert not bench.ready(there)

@@ -110,7 +110,7 @@ def test_stop_asks_first_and_kills_after_the_grace_period(begin) -> None:
     process.stdout.readline()
     began = time.monotonic()
     assert stop(process.pid, started(process.pid), grace_seconds=0.3)
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 20
     assert process.wait(30) == -signal.SIGKILL
 
 

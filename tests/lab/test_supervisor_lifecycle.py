@@ -171,7 +171,7 @@ def test_a_member_that_ignores_sigterm_is_killed_after_its_grace_period(home) ->
     control.up(home, plan(member("stubborn", number=1, mode="stubborn"), grace=0.5))
     began = time.monotonic()
     control.down(home)
-    assert 0.5 <= time.monotonic() - began < 5
+    assert 0.5 <= time.monotonic() - began < 10
     assert of_lab(home) == {}
 
 

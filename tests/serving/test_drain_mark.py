@@ -108,7 +108,7 @@ async def test_only_a_200_whose_body_has_the_token_is_a_mark(
 async def test_a_store_that_takes_too_long_says_nothing(url: str, store: Store) -> None:
     start = time.monotonic()
     assert not await DrainMark(url, TOKEN, deadline_seconds=0.2).look()
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 8
 
 
 @pytest.mark.parametrize("away", ["http://127.83.6.21:1/x", "https://127.83.6.21:1/x", "http://nobody.invalid/x"])

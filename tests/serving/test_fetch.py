@@ -160,7 +160,7 @@ def test_a_store_that_stays_away_is_given_up_at_the_deadline(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = Store(name="store", endpoint=absent_endpoint(), bucket="models")
-    assert fetch.main(arguments(away, package, tmp_path / "pod", seconds="3")) == fetch.UNREACHABLE
+    assert fetch.main(arguments(away, package, tmp_path / "pod", seconds="10")) == fetch.UNREACHABLE
     said = capsys.readouterr().err
     assert "asking again" in said
     assert "fetch failed: store: s3://models/models/recommender/" in said

