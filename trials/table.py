@@ -268,9 +268,8 @@ def main(
 
 def _show(cells: dict[str, dict[str, Cell]], columns: Sequence[str], clock_factor: float, home: Path) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("drill")
-    for name in columns:
-        table.add_column(name)
+    for name in ("drill", *columns):
+        table.add_column(name, no_wrap=name == "drill", overflow="fold")
     off = {row.name: row.defence.name for row in ROWS}
     table.add_column("the defence")
     for name, row in cells.items():
