@@ -52,6 +52,7 @@ def drill(deployment: Deployment, choice: Choice) -> Drill:
         objectives=[
             objective.recovered_within(limit, "recovery, against the arithmetic"),
             objective.hurt,
+            objective.lasted,
             objective.dropped,
             objective.carried,
             objective.no_second_outage,

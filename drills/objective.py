@@ -98,12 +98,14 @@ def effect_within(seconds: float, title: str) -> Objective:
 
 
 def unvisited(evidence: Evidence) -> Finding:
-    """Once dropped and forgotten by every cache, the site answered nobody who resolved anew."""
+    """Once dropped and forgotten by every cache, the site answered nobody, while others were answered."""
     stage, traffic = evidence.stages[0], evidence.deployment.traffic
     end = stage.restored or math.inf
     gone = (stage.effect or end) + traffic.ttl_seconds + traffic.request_timeout_seconds
-    seen = [s for s in evidence.samples if s.site == evidence.site and gone < s.intended < end]
-    return Finding("answers of the lost site after that", str(len(seen)), "0", not seen)
+    asked = [s for s in evidence.samples if gone < s.intended < end]
+    seen = [s for s in asked if s.site == evidence.site]
+    shown = str(len(seen)) if asked else "nobody asked"
+    return Finding("answers of the lost site after that", shown, "0", bool(asked) and not seen)
 
 
 def emptied_within(seconds: float) -> Objective:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,6 +35,8 @@ ABORT_AFTER: Final = 4
 """So many looks in a row: one probe that is late stops no drill."""
 LOOK_SECONDS: Final = 0.5
 FRAME_BITE_SECONDS: Final = 20.0
+AFTERWARDS_SECONDS: Final = 1.0
+"""Watched once no cache and no request can lead to a site any more that DNS has dropped."""
 GONE_SECONDS: Final = 10.0
 """For the symptom of the stage before to be gone; before the first there is none to wait for."""
 
@@ -81,7 +84,7 @@ class Course:
         await self._steady("steady state", "steady state before", must=True)
         await self._changes.prepare(self.drill)
         try:
-            self.progress("the undo takes its place in the site", self.evidence)
+            self._tell("the undo takes its place in the site")
             await self._changes.secure()
             result = await self._loaded()
         finally:
@@ -173,12 +176,12 @@ class Course:
             else:
                 moments.lasted = True
         finally:
-            self.progress("restoring", self.evidence)
             moments.restored = time.monotonic()
+            self._tell("restoring")
             await completed(asyncio.ensure_future(self._changes.put_back(undos, beside)))
         if stage.restored:
             observations = await until_held(
-                stage.restored, stage.restore_seconds, seen=lambda _: self.progress("restoring", self.evidence)
+                stage.restored, stage.restore_seconds, seen=lambda _: self._tell("restoring")
             )
             self.journal.observed(f"{stage.name}: restored", observations)
             if not failed(observations):
@@ -211,17 +214,17 @@ class Course:
     async def _effect(self, stage: Stage, moments: Moments) -> None:
         """Until the effect was seen, everything is quiet and the least time has passed; or its time is over."""
         if stage.effect:
-            seen = await until_held(
-                stage.effect, stage.effect_seconds, seen=lambda _: self.progress(stage.name, self.evidence)
-            )
+            seen = await until_held(stage.effect, stage.effect_seconds, seen=lambda _: self._tell(stage.name))
             self.journal.observed(f"{stage.name}: effect", seen)
             if not failed(seen):
                 moments.effect = time.monotonic()
-        settled = time.monotonic() + (self.evidence.deployment.traffic.ttl_seconds if stage.effect else 0.0)
+        traffic = self.evidence.deployment.traffic
+        forgotten = traffic.ttl_seconds + traffic.request_timeout_seconds + AFTERWARDS_SECONDS
+        settled = time.monotonic() + (forgotten if moments.effect is not None else 0.0)
         least = moments.broken + stage.least_seconds
-        end = max(moments.broken + stage.effect_seconds, least) + stage.quiet_seconds
+        end = max(max(moments.broken + stage.effect_seconds, least) + stage.quiet_seconds, settled)
         while time.monotonic() < end:
-            self.progress(stage.name, self.evidence)
+            self._tell(stage.name)
             if stage.always:
                 moments.breaches += failed(await ask_all(stage.always))
                 moments.looks += 1
@@ -260,7 +263,7 @@ class Course:
         observations = await until_held(
             self.drill.steady,
             self.times.steady_deadline_seconds,
-            seen=lambda _: self.progress(phase, self.evidence),
+            seen=lambda _: self._tell(phase),
         )
         self.journal.observed(moment, observations)
         if must and (missing := failed(observations)):
@@ -270,8 +273,13 @@ class Course:
     async def _pause(self, seconds: float, phase: str) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self.progress(phase, self.evidence)
+            self._tell(phase)
             await asyncio.sleep(min(0.5, left))
+
+    def _tell(self, phase: str) -> None:
+        """Progress; a terminal that is gone, which rich answers with SystemExit, keeps nothing from being put back."""
+        with contextlib.suppress(Exception, SystemExit):
+            self.progress(phase, self.evidence)
 
     def _judged(self, result: load.LoadResult) -> Result:
         """Hold what was measured against the claim."""

@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from drills import run
 from tests.drills.answering import FIRST, Site, Zone, name_serving, serving
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world of these tests is quick."""
+    monkeypatch.setattr(run, "AFTERWARDS_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drills import catalogue, node_loss, switchover
+from drills import catalogue, node_loss, objective, switchover
 from drills.choice import Choice
 from drills.drill import Drill, Level, NotRun
 from tests.drills.worlds import SITES, a_deployment
@@ -82,6 +82,13 @@ def test_a_machine_that_holds_every_gateway_is_not_switched_off(pods: list[Any])
 def test_only_a_drill_that_hurts_nobody_runs_at_another_level_than_live(name: str, fault: str) -> None:
     expected = set(Level) if name == "drain" else {Level.LIVE}
     assert made(name, fault).levels == expected
+
+
+@pytest.mark.parametrize(("name", "fault"), ASKED)
+def test_a_fault_that_has_to_last_is_judged_by_whether_it_did(name: str, fault: str) -> None:
+    drill = made(name, fault)
+    lasting = all(stage.lasting for stage in drill.stages)
+    assert (objective.lasted in drill.objectives) == lasting
 
 
 def test_no_drill_is_left_out() -> None:

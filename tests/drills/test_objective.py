@@ -158,7 +158,16 @@ CASES = [
         [evidence()],
         [evidence(effect=None), evidence(effect=103.0)],
     ),
-    Case("unvisited", objective.unvisited, [evidence()], [evidence(asked(105.0, site="private"))]),
+    Case(
+        "unvisited",
+        objective.unvisited,
+        [evidence()],
+        [
+            evidence(asked(105.0, site="private")),
+            only(evidence(), lambda sample: sample.intended < 101.0),
+            evidence(effect=None),
+        ],
+    ),
     Case(
         "emptied_within",
         objective.emptied_within(3.0),

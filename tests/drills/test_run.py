@@ -114,6 +114,22 @@ async def test_an_action_that_fails_half_way_is_undone(tmp_path: Path) -> None:
     assert play.journal.clean
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), OSError("the terminal is gone")])
+async def test_a_terminal_that_goes_away_keeps_nothing_from_being_put_back(
+    tmp_path: Path, error: BaseException
+) -> None:
+    play = Play(tmp_path)
+
+    def progress(phase: str, _: object) -> None:
+        if phase == "restoring":
+            raise error
+
+    play.progress = progress
+    result = await play.play()
+    assert result.verdict is Verdict.HELD, result.reason
+    assert play.world.log == ["lease stands", "apply", "undo", "lease released"]
+
+
 async def test_an_undo_is_tried_again_until_it_is_done(tmp_path: Path) -> None:
     play = Play(tmp_path, World(undo_fails=2))
     result = await play.play()

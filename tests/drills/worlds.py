@@ -275,6 +275,7 @@ class Play:
     raises: bool = False
     stages: int = 1
     refusal: str | None = None
+    progress: Callable[[str, Evidence], None] = lambda *_: None
 
     def probe(self, name: str, condition: Callable[[], bool]) -> Probe:
         return Asks(name, condition)
@@ -332,7 +333,7 @@ class Play:
             users=users,
             leases=[Stands(world)],
             journal=self.journal,
-            progress=lambda *_: None,
+            progress=self.progress,
             times=Times(
                 warm_seconds=0.1,
                 tail_seconds=0.1,
