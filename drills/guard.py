@@ -57,6 +57,8 @@ class Guard:
     folder: Path
     """Journals of this environment."""
     token: str = ""
+    words: str
+    """The drill as the command line names it, with its fault."""
     headroom: Measured | None = None
     """Whether the other sites can carry the load of the one that is disturbed."""
     budget: Measured | None = None
@@ -116,7 +118,10 @@ class Guard:
                 return Observation(name, held=False, detail=f"{other}: {error}")
             for each in marks.counting(found):
                 who = each.mark.who if each.mark else "unknown"
-                detail = f"{other} is, by a mark of {who} in the store of {each.store}: tandem site restore {other}"
+                detail = (
+                    f"{other} is, by a mark of {who} in the store of {each.store}:"
+                    f" tandem site restore {other} --env {self.deployment.env}"
+                )
                 return Observation(name, held=False, detail=detail)
             for each in marks.unknown(found):
                 if each.counts:
@@ -128,8 +133,8 @@ class Guard:
         """The token, or why there is none."""
         if not self.token:
             return (
-                f"no token for {self.drill.name};"
-                f" arm it first: tandem drill arm --env {self.deployment.env} --site {self.site} --level {self.level}"
+                f"no token for {self.drill.name}; arm it first: tandem drill arm {self.words}"
+                f" --env {self.deployment.env} --site {self.site} --level {self.level}"
             )
         try:
             return read(stores_of(self.deployment.storage), self.token)
@@ -149,34 +154,42 @@ class Guard:
     def _approved(self, armed: Armed | str) -> Observation:
         name = "a second person agreed"
         if isinstance(armed, str) or not armed.approved_by:
-            detail = f"nobody; a colleague types: tandem drill approve {self.token or 'TOKEN'}"
+            detail = (
+                f"nobody; a colleague types: tandem drill approve {self.token or 'TOKEN'} --env {self.deployment.env}"
+            )
             return Observation(name, held=False, detail=detail)
         return Observation(name, held=True, detail=armed.approved_by)
 
     def _rehearsed(self, now: datetime) -> Observation:
-        name = f"a {REHEARSED} drill was held in the last {FRESH.days} days"
-        newest = newest_held(self.folder, REHEARSED, self.deployment)
+        name = f"the newest {REHEARSED} drill of {self.site} was held, in the last {FRESH.days} days"
+        newest = newest_ended(self.folder, REHEARSED, self.site, self.deployment)
         if newest is None:
-            return Observation(name, held=False, detail=f"no journal of this zone in {self.folder}: run it first")
-        return Observation(name, held=now - newest <= FRESH, detail=newest.isoformat(timespec="minutes"))
+            detail = f"no journal of one in this zone in {self.folder}: run it first"
+            return Observation(name, held=False, detail=detail)
+        ended, verdict = newest
+        held = verdict == Verdict.HELD and timedelta(0) <= now - ended <= FRESH
+        return Observation(name, held, f"{verdict}, {ended.isoformat(timespec='minutes')}")
 
 
-def newest_held(folder: Path, name: str, deployment: Deployment) -> datetime | None:
-    """When a drill of that name was last held in this deployment, at a level that touches somebody."""
+def newest_ended(folder: Path, name: str, site: str, deployment: Deployment) -> tuple[datetime, Verdict] | None:
+    """The last verdict on a claim about a site of this deployment, from a run that touched somebody, of every class."""
     found = []
     for _, content in read_journals(folder):
         settings = content.get("settings")
-        asked = (content.get("drill"), content.get("env"), content.get("zone"), content.get("status"))
-        if asked != (name, deployment.env, deployment.traffic.zone_id, Verdict.HELD) or not isinstance(settings, dict):
+        asked = (content.get("drill"), content.get("env"), content.get("zone"))
+        if asked != (name, deployment.env, deployment.traffic.zone_id) or not isinstance(settings, dict):
             continue
-        if settings.get("level") not in (Level.SHADOW, Level.LIVE):
+        if settings.get("level") not in (Level.SHADOW, Level.LIVE) or settings.get("site") != site:
+            continue
+        verdict = content.get("status")
+        if verdict not in (Verdict.HELD, Verdict.DEVIATED) or (verdict == Verdict.HELD and settings.get("classes")):
             continue
         try:
             ended = datetime.fromisoformat(content["ended"])
         except (KeyError, TypeError, ValueError):
             continue
         if ended.tzinfo is not None:
-            found.append(ended)
+            found.append((ended, Verdict(verdict)))
     return max(found, default=None)
 
 

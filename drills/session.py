@@ -91,6 +91,7 @@ class Request:
             "level": self.chosen_level,
             "rate_per_second": self.rate_per_second,
             "users": self.users,
+            "classes": list(self.classes),
             "seed": self.seed,
             "lease_seconds": self.lease,
         }
@@ -143,6 +144,9 @@ async def plan(request: Request, deployment: Deployment) -> Plan:
     """The drill and whether it may run. Raises NotRun for one that cannot be made for this deployment."""
     choice = Choice(site=request.site, fault=request.fault, level=request.chosen_level)
     drill = await asyncio.to_thread(catalogue.find, request.name, deployment, choice)
+    kinds = len(request.classes or drill.classes) * max(1, len(drill.source_addresses))
+    if request.users < kinds:
+        raise NotRun(f"users is {request.users}; {drill.name} has {kinds} kinds of them: ask for {kinds} or more")
     guard = Guard(
         deployment=deployment,
         drill=drill,
@@ -151,6 +155,7 @@ async def plan(request: Request, deployment: Deployment) -> Plan:
         rules=Rules.of(request.env),
         folder=folder_of(request.env),
         token=request.token,
+        words=f"{request.name}{f' --fault {request.fault}' if request.fault else ''}",
         headroom=lambda: headroom(deployment, request.site, extra_per_second=request.rate_per_second),
         budget=lambda: budget(deployment),
     )
@@ -189,8 +194,10 @@ class Make:
 
 def _end_of_lock(say: Callable[[str], None]) -> Callable[[str], None]:
     def lost(why: str) -> None:
-        say(f"the environment's lock is lost: {why}; putting back and ending")
-        signal.raise_signal(signal.SIGINT)
+        try:
+            say(f"the environment's lock is lost: {why}; putting back and ending")
+        finally:  # a terminal that is gone does not keep the drill going
+            signal.raise_signal(signal.SIGINT)
 
     return lost
 

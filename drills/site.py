@@ -64,6 +64,11 @@ class Course:
         return {key: round(value, 2) if isinstance(value, float) else value for key, value in vars(self).items()}
 
 
+def _restore(deployment: Deployment, site: str, course: Course) -> str:
+    """What to type to take a mark back."""
+    return f"tandem site restore {site} --env {deployment.env}{' --shadow' if course.shadow else ''}"
+
+
 def dns_bound_seconds(traffic: TrafficOutputs) -> float:
     """Until no answer that anybody still holds leads to a site, from its mark on."""
     return detection_seconds(traffic) + traffic.ttl_seconds + GRACE_SECONDS
@@ -97,14 +102,16 @@ async def drain(
     if not marks.counting(written):
         raise UnfinishedError(
             f"no store that counts for {site} took the mark: DNS still leads users there;"
-            f" it may stand in {', '.join(course.stores) or 'none'}: `tandem site restore {site}` removes it"
+            f" it may stand in {', '.join(course.stores) or 'none'}: `{_restore(deployment, site, course)}` removes it"
         )
     await _leave_one(deployment, course, say)
     say(f"marked in {', '.join(course.stores)}; waiting until DNS leads nobody to {site}")
     try:
         await _emptied(deployment, course, marked, connections_seconds, say)
     except UnfinishedError as error:
-        raise UnfinishedError(f"{error}; the mark stands: `tandem site restore {site}` takes it back") from error
+        raise UnfinishedError(
+            f"{error}; the mark stands: `{_restore(deployment, site, course)}` takes it back"
+        ) from error
     return course
 
 
@@ -159,7 +166,7 @@ async def _leave_one(deployment: Deployment, course: Course, say: Say) -> None:
     if left:
         raise UnfinishedError(
             f"{said}; its mark may be left in {', '.join(each.store for each in left)}:"
-            f" `tandem site restore {site}` removes it"
+            f" `{_restore(deployment, site, course)}` removes it"
         )
     raise RefusedError(f"{said}; its mark is taken back: restore {drained[0]} first")
 
@@ -259,7 +266,7 @@ async def restore(
         say(f"no mark in {', '.join(course.stores)} any more; waiting until DNS leads to {site}")
     advice = (
         f"; not cleared: {left}: a mark there drains {site} again when that store returns:"
-        f" `tandem site restore {site}` again then"
+        f" `{_restore(deployment, site, course)}` again then"
         if left
         else ""
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
+import pwd
 import socket
 import uuid
 from dataclasses import dataclass, replace
@@ -92,8 +92,13 @@ class Holder:
 
 
 def person() -> str:
-    """Who works here, as the machine has it: user@host."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Who works here, as the machine has it, whatever the environment says: user@host."""
+    number = os.getuid()
+    try:
+        user = pwd.getpwuid(number).pw_name
+    except KeyError:
+        user = str(number)
+    return f"{user}@{socket.gethostname()}"
 
 
 def owner() -> str:

@@ -73,7 +73,9 @@ class MarkDrained:
 
     async def prepare(self) -> Prior:
         if await self._mark() is not None:
-            raise DrillError(f"{self.drained} is drained already; restore it first: tandem site restore {self.drained}")
+            raise DrillError(
+                f"{self.drained} is drained already; restore it first: tandem site restore {self.drained} --env ENV"
+            )
         return {}
 
     async def apply(self) -> None:

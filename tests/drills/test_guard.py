@@ -1,16 +1,19 @@
 """Who is let in: every condition by itself, each seen refusing once."""
 
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from drills import guard
-from drills.drill import Drill, Level, Observation
-from drills.guard import Guard, Rules, newest_held, refusals
+from drills.cli import app
+from drills.drill import Drill, Level, Observation, Verdict
+from drills.guard import Guard, Rules, newest_ended, refusals
 from drills.journal import FORMAT
 from signals import SignalError
 from signals.arming import Armed
@@ -20,6 +23,7 @@ from tests.drills.worlds import Play, World, a_deployment
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STRICT = Rules.of("prod")
+FRESH_DRAIN = "the newest drain drill of private was held, in the last 7 days"
 
 
 def a_drill(**changed: Any) -> Drill:
@@ -79,6 +83,7 @@ async def refused(
         rules=rules,
         folder=folder,
         token="t" if token else "",
+        words="trial",
         **measured,
     )
     return [each.probe for each in refusals(await asked.ask(NOW))]
@@ -91,10 +96,10 @@ def rehearsed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(path: Path, ended: datetime | str, **changed: Any) -> None:
+def write(path: Path, ended: datetime | str, /, **changed: Any) -> None:
     """A journal of a drain drill that was held here, or of something near it."""
     content = {"format": FORMAT, "drill": "drain", "env": "lab", "zone": "Z", "status": "held"}
-    content |= {"settings": {"level": "shadow"}, "ended": str(ended), **changed}
+    content |= {"settings": {"level": "shadow", "site": "private"}, "ended": str(ended), **changed}
     path.write_text(json.dumps(content))
 
 
@@ -123,25 +128,62 @@ async def test_a_token_that_does_not_fit_keeps_it_out(
     assert condition in await refused(monkeypatch, rehearsed, token=token)
 
 
+async def test_what_it_says_to_type_can_be_typed(tmp_path: Path) -> None:
+    asked = Guard(
+        deployment=a_deployment(),
+        drill=a_drill(),
+        site="private",
+        level=Level.LIVE,
+        rules=STRICT,
+        folder=tmp_path,
+        words="switchover --fault slow",
+    )
+    said = [each.detail.partition("tandem drill ")[2] for each in refusals(await asked.ask(NOW))]
+    lines = [shlex.split(line) for line in said if line]
+    assert [line[0] for line in lines] == ["arm", "approve"]
+    commands: Any = get_command(app)
+    for name, *words in lines:
+        commands.commands[name].make_context(name, words)
+
+
 async def test_a_live_drill_needs_a_fresh_drain_drill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    condition = "a drain drill was held in the last 7 days"
-    assert await refused(monkeypatch, tmp_path, token=armed()) == [condition]
+    assert await refused(monkeypatch, tmp_path, token=armed()) == [FRESH_DRAIN]
     write(tmp_path / "a.json", NOW - timedelta(days=8))
-    assert await refused(monkeypatch, tmp_path, token=armed()) == [condition]
-    write(tmp_path / "b.json", NOW, status="deviated")
-    assert await refused(monkeypatch, tmp_path, token=armed()) == [condition], "one that deviated proves nothing"
+    assert await refused(monkeypatch, tmp_path, token=armed()) == [FRESH_DRAIN]
+    write(tmp_path / "b.json", NOW - timedelta(days=1))
+    assert await refused(monkeypatch, tmp_path, token=armed()) == []
+    write(tmp_path / "c.json", NOW, status="deviated")
+    assert await refused(monkeypatch, tmp_path, token=armed()) == [FRESH_DRAIN], "what has deviated since is not proved"
 
 
 @pytest.mark.parametrize(
     "changed",
-    [{"zone": "another"}, {"env": "prod"}, {"settings": {"level": "observe"}}, {"settings": {}}, {"format": 1}],
-    ids=["another zone", "another environment", "observed", "no level", "another format"],
+    [
+        {"zone": "another"},
+        {"env": "prod"},
+        {"settings": {"level": "observe", "site": "private"}},
+        {"settings": {"site": "private"}},
+        {"settings": {"level": "shadow", "site": "public"}},
+        {"settings": {"level": "shadow", "site": "private", "classes": ["dns"]}},
+        {"format": 1},
+        {"ended": (NOW + timedelta(days=300)).isoformat()},
+    ],
+    ids=[
+        "another zone",
+        "another environment",
+        "observed",
+        "no level",
+        "another site",
+        "one class of clients",
+        "another format",
+        "not ended yet",
+    ],
 )
 async def test_a_drain_drill_of_something_else_proves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     write(tmp_path / "a.json", NOW, **changed)
-    assert await refused(monkeypatch, tmp_path, token=armed()) == ["a drain drill was held in the last 7 days"]
+    assert await refused(monkeypatch, tmp_path, token=armed()) == [FRESH_DRAIN]
 
 
 async def test_a_broken_file_beside_the_journals_stops_nobody(monkeypatch: pytest.MonkeyPatch, rehearsed: Path) -> None:
@@ -234,5 +276,6 @@ async def test_the_lab_asks_for_no_token(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_the_newest_drill_that_was_held_counts(rehearsed: Path) -> None:
     write(rehearsed / "b.json", NOW - timedelta(days=3))
-    assert newest_held(rehearsed, "drain", a_deployment()) == NOW - timedelta(days=1)
-    assert newest_held(rehearsed, "switchover-down", a_deployment()) is None
+    yesterday = (NOW - timedelta(days=1), Verdict.HELD)
+    assert newest_ended(rehearsed, "drain", "private", a_deployment()) == yesterday
+    assert newest_ended(rehearsed, "switchover-down", "private", a_deployment()) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def test_a_request_says_what_it_means() -> None:
     assert Request(name="drain", env="prod").lease == 60.0
     assert Request(name="drain", env="prod", level=Level.LIVE, lease_seconds=30).lease == 30
     assert asked.document()["seed"] == 7
+
+
+def test_a_lost_lock_ends_the_drill_though_nobody_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[int] = []
+    monkeypatch.setattr(session.signal, "raise_signal", raised.append)
+
+    def say(_: str) -> None:
+        raise SystemExit(1)
+
+    with pytest.raises(SystemExit):
+        session._end_of_lock(say)("the store is away")
+    assert raised == [signal.SIGINT]
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +162,7 @@ def test_a_dry_run_says_what_would_be_done_and_undone_and_touches_nothing(api: S
         (("run", "drain", "--fault", "down"), "has none to choose"),
         (("run", "drain", "--site", "moon"), "choose one of private, public"),
         (("run", "drain", "--users", "0"), "at least one user"),
+        (("run", "drain", "--users", "1"), "users is 1; drain has 2 kinds of them: ask for 2 or more"),
     ],
 )
 def test_what_is_not_known_is_not_run(api: SiteApi, words: tuple[str, ...], why: str) -> None:

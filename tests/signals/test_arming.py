@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -117,7 +119,8 @@ def test_what_another_version_wrote_is_no_token(stores: Stores) -> None:
             read(stores.stores(), "feed")
 
 
-def test_a_person_is_the_machines_user() -> None:
+def test_a_person_is_the_machines_user_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "a-second-person")
     name, _, machine = person().partition("@")
-    assert name
+    assert name == pwd.getpwuid(os.getuid()).pw_name
     assert machine
